@@ -17,38 +17,38 @@ type Kind int
 
 // The kinds, each with the errcode that answers it.
 const (
-	Internal            Kind = iota // M_UNKNOWN, 500: a fault of ours
-	Forbidden                       // M_FORBIDDEN
-	NotFound                        // M_NOT_FOUND
-	BadJSON                         // M_BAD_JSON: valid JSON of the wrong shape
-	NotJSON                         // M_NOT_JSON
-	InvalidParam                    // M_INVALID_PARAM
-	MissingParam                    // M_MISSING_PARAM
-	Unrecognized                    // M_UNRECOGNIZED: no such endpoint
-	MethodNotAllowed                // M_UNRECOGNIZED, 405
-	TooLarge                        // M_TOO_LARGE
-	Limited                         // M_LIMIT_EXCEEDED
-	Unauthorized                    // M_UNAUTHORIZED: a peer that did not authenticate
-	MissingToken                    // M_MISSING_TOKEN
-	UnknownToken                    // M_UNKNOWN_TOKEN
-	UserInUse                       // M_USER_IN_USE
-	InvalidUsername                 // M_INVALID_USERNAME
-	Exclusive                       // M_EXCLUSIVE
-	WeakPassword                    // M_WEAK_PASSWORD
-	UserDeactivated                 // M_USER_DEACTIVATED
-	RoomInUse                       // M_ROOM_IN_USE
-	InvalidRoomState                // M_INVALID_ROOM_STATE
-	UnsupportedVersion              // M_UNSUPPORTED_ROOM_VERSION
-	IncompatibleVersion             // M_INCOMPATIBLE_ROOM_VERSION
-	BadState                        // M_BAD_STATE
-	BadAlias                        // M_BAD_ALIAS
-	CannotLeave                     // M_CANNOT_LEAVE_SERVER_NOTICE_ROOM
-	UnableToAuthoriseJoin           // M_UNABLE_TO_AUTHORISE_JOIN
-	UnableToGrantJoin               // M_UNABLE_TO_GRANT_JOIN
-	InviteBlocked                   // M_INVITE_BLOCKED
-	Unreachable                     // M_UNKNOWN, 502: a peer that did not answer
-	Unavailable                     // M_UNKNOWN, 503: we cannot serve this now
-	Conflict                        // M_UNKNOWN, 409: the world moved under the caller
+	Internal              Kind = iota // M_UNKNOWN, 500: a fault of ours
+	Forbidden                         // M_FORBIDDEN
+	NotFound                          // M_NOT_FOUND
+	BadJSON                           // M_BAD_JSON: valid JSON of the wrong shape
+	NotJSON                           // M_NOT_JSON
+	InvalidParam                      // M_INVALID_PARAM
+	MissingParam                      // M_MISSING_PARAM
+	Unrecognized                      // M_UNRECOGNIZED: no such endpoint
+	MethodNotAllowed                  // M_UNRECOGNIZED, 405
+	TooLarge                          // M_TOO_LARGE
+	Limited                           // M_LIMIT_EXCEEDED
+	Unauthorized                      // M_UNAUTHORIZED: a peer that did not authenticate
+	MissingToken                      // M_MISSING_TOKEN
+	UnknownToken                      // M_UNKNOWN_TOKEN
+	UserInUse                         // M_USER_IN_USE
+	InvalidUsername                   // M_INVALID_USERNAME
+	Exclusive                         // M_EXCLUSIVE
+	WeakPassword                      // M_WEAK_PASSWORD
+	UserDeactivated                   // M_USER_DEACTIVATED
+	RoomInUse                         // M_ROOM_IN_USE
+	InvalidRoomState                  // M_INVALID_ROOM_STATE
+	UnsupportedVersion                // M_UNSUPPORTED_ROOM_VERSION
+	IncompatibleVersion               // M_INCOMPATIBLE_ROOM_VERSION
+	BadState                          // M_BAD_STATE
+	BadAlias                          // M_BAD_ALIAS
+	CannotLeave                       // M_CANNOT_LEAVE_SERVER_NOTICE_ROOM
+	UnableToAuthoriseJoin             // M_UNABLE_TO_AUTHORISE_JOIN
+	UnableToGrantJoin                 // M_UNABLE_TO_GRANT_JOIN
+	InviteBlocked                     // M_INVITE_BLOCKED
+	Unreachable                       // M_UNKNOWN, 502: a peer that did not answer
+	Unavailable                       // M_UNKNOWN, 503: we cannot serve this now
+	Conflict                          // M_UNKNOWN, 409: the world moved under the caller
 )
 
 // Error is an error that may be shown to the caller.
