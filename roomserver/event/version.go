@@ -1,5 +1,10 @@
 package event
 
+import (
+	"math"
+	"strconv"
+)
+
 // Version is a room version, "1" to "12".
 //
 // Spec: rooms/
@@ -60,3 +65,90 @@ type Rules struct {
 	// AuthEventsInRoom: auth events of another room are refused by rule (version 12 on).
 	AuthEventsInRoom bool
 }
+
+// lastVersion is the highest room version of the table.
+const lastVersion = 12
+
+// Limits of the format of an event.
+//
+// Spec: client-server-api/#size-limits, rooms/v4/#event-format
+const (
+	// MaxSize is the size of an event's canonical JSON in bytes.
+	MaxSize = 65_536
+	// MaxIDSize is the size of an identifier, an event type or a state key in bytes.
+	MaxIDSize = 255
+	// MaxPrevEvents is the number of events that one event may follow.
+	MaxPrevEvents = 20
+	// MaxAuthEvents is the number of auth events of one event.
+	MaxAuthEvents = 10
+	// MaxInteger is the largest integer of canonical JSON.
+	MaxInteger = 1<<53 - 1
+)
+
+// RulesOf returns the rules of room version v; ok is false when this server
+// does not know the version.
+func RulesOf(v Version) (rules *Rules, ok bool) {
+	for i := range versions {
+		if versions[i].Version == v {
+			return &versions[i], true
+		}
+	}
+	return nil, false
+}
+
+// SupportedVersions lists the room versions that this server knows, oldest
+// first.
+func SupportedVersions() []Version {
+	list := make([]Version, len(versions))
+	for i := range versions {
+		list[i] = versions[i].Version
+	}
+	return list
+}
+
+// MaxDepth is the largest depth that an event of the version can have.
+//
+// Spec: rooms/v1/#event-format, rooms/v6/#event-format
+func (r *Rules) MaxDepth() int64 {
+	if r.StrictCanonicalJSON {
+		return MaxInteger
+	}
+	return math.MaxInt64
+}
+
+// versions holds the rules of every known version, and is never written.
+//
+// Spec: rooms/#feature-matrix
+var versions = func() [lastVersion]Rules {
+	var table [lastVersion]Rules
+	for i := range table {
+		n := i + 1
+		r := &table[i]
+		r.Version = Version(strconv.Itoa(n))
+		switch {
+		case n == 1:
+			r.StateResolution = StateResV1
+		case n < 12:
+			r.StateResolution = StateResV2
+		default:
+			r.StateResolution = StateResV21
+		}
+		r.EventIDInBody = n <= 2
+		r.URLSafeEventID = n >= 4
+		r.StrictKeyValidity = n >= 5
+		r.SpecialAliases = n <= 5
+		r.StrictCanonicalJSON = n >= 6
+		r.NotificationLevels = n >= 6
+		r.Knocking = n >= 7
+		r.RestrictedJoins = n >= 8
+		r.RestrictedRedaction = n >= 9
+		r.KnockRestricted = n >= 10
+		r.IntegerPowerLevels = n >= 10
+		r.ImplicitCreator = n >= 11
+		r.UpdatedRedaction = n >= 11
+		r.PrivilegedCreators = n >= 12
+		r.RoomIDIsCreateHash = n >= 12
+		r.AuthEventsInRoom = n >= 12
+	}
+	return table
+}()
