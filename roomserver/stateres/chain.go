@@ -1,0 +1,90 @@
+package stateres
+
+import "entente/roomserver/event"
+
+// Chain numbers a chain of the cover within a room. Zero is no chain.
+type Chain int64
+
+// Pos places a state event in the chain cover of its room.
+//
+// Seq is the event's rank in the graph of auth events: one more than the
+// highest Seq among its auth events. Every auth edge therefore leads from a
+// higher to a lower Seq, whatever the chains, and Seq grows along a chain,
+// with gaps.
+//
+// A chain holds events of one state key, each citing the one below it, so an
+// event reaches everything below it in its chain. Events that no rule lets
+// others cite (topics, names and the like) are in no chain: their Chain is
+// zero and their Seq still their rank.
+type Pos struct {
+	Chain Chain
+	Seq   int64
+}
+
+// Link is one auth edge that leaves a chain: the event at From, whose state
+// key is Key, cites the event at To. Links to the create event are not kept,
+// as every event reaches it. An event without a chain has a zero From: what
+// counts is that an event at Key cites To.
+type Link struct {
+	From Pos
+	Key  event.Key
+	To   Pos
+}
+
+// Cited is an auth event of an event to be placed.
+type Cited struct {
+	Key event.Key
+	Pos Pos
+	// Tip: no event follows it in its chain. Only asked of the auth event that
+	// has the same key as the event to be placed.
+	Tip bool
+}
+
+// Citable reports whether events of a type can be auth events of others, and
+// so have a chain.
+//
+// Spec: server-server-api/#auth-events-selection
+func Citable(typ string) bool {
+	switch typ {
+	case typeCreate, typeMember, typePowerLevels, typeJoinRules, typeThirdPartyInvite:
+		return true
+	}
+	return false
+}
+
+// Place puts a state event into the chain cover, once its auth events are
+// known and placed. It may be called in any order that respects that, so
+// outliers and backfilled events are placed when they arrive. alloc gives a
+// new chain number and is called at most once.
+//
+// The links are to be stored as they are, ignoring those already there; the
+// order of calls must match what Tip says, so that no two events share a
+// position.
+func Place(key event.Key, auth []Cited, alloc func() Chain) (Pos, []Link) {
+	pos := Pos{Seq: 1}
+	for _, a := range auth {
+		pos.Seq = max(pos.Seq, a.Pos.Seq+1)
+	}
+	if Citable(key.Type) {
+		for _, a := range auth {
+			if a.Key == key && a.Tip {
+				pos.Chain = a.Pos.Chain
+			}
+		}
+		if pos.Chain == 0 {
+			pos.Chain = alloc()
+		}
+	}
+	links := make([]Link, 0, len(auth))
+	for _, a := range auth {
+		if a.Pos.Chain == 0 || a.Pos.Chain == pos.Chain || a.Key.Type == typeCreate {
+			continue
+		}
+		l := Link{Key: key, To: a.Pos}
+		if pos.Chain != 0 {
+			l.From = pos
+		}
+		links = append(links, l)
+	}
+	return pos, links
+}
