@@ -2,11 +2,16 @@
 // hashes, signs, redacts and identifies them. It is pure: no clock, no
 // network, no database.
 //
+// An event is its canonical JSON. Parse makes one from a stranger's bytes,
+// Trusted from bytes of ours, Draft.Build from what we want to say. Everything
+// else is read from those bytes in place.
+//
 // Spec: server-server-api/#pdus, rooms/
 package event
 
 import (
 	"encoding/json"
+	"unsafe"
 
 	"maunium.net/go/mautrix/id"
 )
@@ -22,7 +27,8 @@ type Key struct {
 }
 
 // PDU is one event of a room, immutable once made. Its accessors return views
-// of shared memory: callers must not modify them.
+// of shared memory: callers must not modify them, and should clone a string
+// that is to outlive the event for long.
 type PDU struct {
 	rules *Rules
 	id    id.EventID
@@ -30,15 +36,16 @@ type PDU struct {
 
 	roomID    id.RoomID
 	typ       string
-	stateKey  *string
+	stateKey  string
 	sender    id.UserID
+	refs      []id.EventID // auth events, then previous events
 	depth     int64
 	timestamp int64
-	prev      []id.EventID
-	auth      []id.EventID
-	content   json.RawMessage
-	redacts   id.EventID
-	redacted  bool
+
+	contentStart, contentEnd uint32 // in raw
+	authCount                uint16 // in refs
+	isState                  bool
+	redacted                 bool
 }
 
 // Rules are the room version's rules.
@@ -56,16 +63,11 @@ func (p *PDU) RoomID() id.RoomID { return p.roomID }
 func (p *PDU) Type() string { return p.typ }
 
 // StateKey is the state key; ok is false for a message event.
-func (p *PDU) StateKey() (key string, ok bool) {
-	if p.stateKey == nil {
-		return "", false
-	}
-	return *p.stateKey, true
-}
+func (p *PDU) StateKey() (key string, ok bool) { return p.stateKey, p.isState }
 
 // IsState reports whether the event is of type typ with state key key.
 func (p *PDU) IsState(typ, key string) bool {
-	return p.stateKey != nil && p.typ == typ && *p.stateKey == key
+	return p.isState && p.stateKey == key && p.typ == typ
 }
 
 // Sender is the sending user.
@@ -78,23 +80,65 @@ func (p *PDU) Depth() int64 { return p.depth }
 func (p *PDU) Timestamp() int64 { return p.timestamp }
 
 // PrevEvents are the events that this one follows.
-func (p *PDU) PrevEvents() []id.EventID { return p.prev }
+func (p *PDU) PrevEvents() []id.EventID { return p.refs[p.authCount:] }
 
 // AuthEvents are the events that allow this one. In room version 12 the create
 // event is not among them.
-func (p *PDU) AuthEvents() []id.EventID { return p.auth }
+func (p *PDU) AuthEvents() []id.EventID { return p.refs[:p.authCount:p.authCount] }
 
-// Content is the content object, canonical.
-func (p *PDU) Content() json.RawMessage { return p.content }
+// Content is the content object, canonical. Value(p.Content()) reads it
+// without unmarshalling.
+func (p *PDU) Content() json.RawMessage {
+	return json.RawMessage(p.raw[p.contentStart:p.contentEnd:p.contentEnd])
+}
 
 // Redacts is the event that an m.room.redaction names, wherever the room
 // version puts it; empty when it names none.
-func (p *PDU) Redacts() id.EventID { return p.redacts }
+//
+// Spec: rooms/v11/#moving-the-redacts-property-of-mroomredaction-events-to-a-content-property
+func (p *PDU) Redacts() id.EventID {
+	if p.typ != typeRedaction {
+		return ""
+	}
+	from := Value(p.raw)
+	if p.rules.UpdatedRedaction {
+		from = Value(p.Content())
+	}
+	redacts, _ := from.Get("redacts").Str()
+	return id.EventID(redacts)
+}
 
-// Redacted reports whether this is the redacted form, or was redacted on
-// arrival because its content hash did not match.
+// Membership is the membership that an m.room.member event gives; empty for
+// other events, and for what is not a string.
+func (p *PDU) Membership() string {
+	if p.typ != typeMember {
+		return ""
+	}
+	membership, _ := Value(p.Content()).Get("membership").Str()
+	return membership
+}
+
+// Redacted reports whether the event came out of Redact, or was redacted by
+// Parse because its content hash did not match. Trusted cannot tell: what the
+// database knows of it is the database's to say.
 func (p *PDU) Redacted() bool { return p.redacted }
 
 // JSON is the event's canonical JSON without unsigned: what is stored and
 // what is sent to peers.
-func (p *PDU) JSON() []byte { return p.raw }
+func (p *PDU) JSON() []byte { return p.raw[:len(p.raw):len(p.raw)] }
+
+// Size is about how many bytes of memory the event takes.
+func (p *PDU) Size() int {
+	return int(unsafe.Sizeof(*p)) + cap(p.raw) + len(p.id) + cap(p.refs)*int(unsafe.Sizeof(p.id))
+}
+
+// The event types that formats, redaction and signatures treat specially.
+const (
+	typeCreate            = "m.room.create"
+	typeMember            = "m.room.member"
+	typeRedaction         = "m.room.redaction"
+	typeJoinRules         = "m.room.join_rules"
+	typePowerLevels       = "m.room.power_levels"
+	typeAliases           = "m.room.aliases"
+	typeHistoryVisibility = "m.room.history_visibility"
+)
