@@ -1,0 +1,354 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"maunium.net/go/mautrix/id"
+)
+
+const (
+	groupRows     = 1000 // rows in one transaction, unless one commit has more
+	queueCapacity = 4096 // commits that may wait
+	commitTimeout = 30 * time.Second
+)
+
+// committer writes commits in groups.
+type committer struct {
+	db  *DB
+	log *slog.Logger
+
+	mu     sync.Mutex
+	wake   *sync.Cond
+	queue  []*Ticket // guarded by mu
+	closed bool      // guarded by mu
+	ended  chan struct{}
+}
+
+func newCommitter(db *DB) *committer {
+	c := &committer{db: db, log: db.log, ended: make(chan struct{})}
+	c.wake = sync.NewCond(&c.mu)
+	return c
+}
+
+func (c *committer) add(t *Ticket) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	if len(c.queue) >= queueCapacity {
+		return ErrBusy
+	}
+	c.queue = append(c.queue, t)
+	c.wake.Signal()
+	return nil
+}
+
+// close ends the loop once everything queued is written.
+func (c *committer) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.wake.Signal()
+	c.mu.Unlock()
+	<-c.ended
+}
+
+// loop runs until close. It has its own context: a caller that goes away does
+// not take others' commits with it.
+func (c *committer) loop(ctx context.Context) {
+	defer close(c.ended)
+	for {
+		group := c.next()
+		if group == nil {
+			return
+		}
+		c.run(ctx, group)
+	}
+}
+
+// next takes what has queued up, at most groupRows rows. No timer: the group is
+// what came while the last one was written.
+func (c *committer) next() []*Ticket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.queue) == 0 {
+		if c.closed {
+			return nil
+		}
+		c.wake.Wait()
+	}
+	rows, n := 0, 0
+	for n < len(c.queue) {
+		rows += len(c.queue[n].commit.Write)
+		if n > 0 && rows > groupRows {
+			break
+		}
+		n++
+	}
+	group := c.queue[:n:n]
+	c.queue = append([]*Ticket(nil), c.queue[n:]...)
+	return group
+}
+
+// run writes a group; when something other than a precondition fails, each
+// member gets a transaction of its own, so that one cannot fail the others.
+func (c *committer) run(ctx context.Context, group []*Ticket) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	start := time.Now()
+	entry, err := c.write(ctx, group)
+	if err != nil && len(group) > 1 {
+		c.log.Warn("a group of commits failed, writing its members singly", "members", len(group), "error", err)
+		for _, t := range group {
+			t.reset()
+			c.run(ctx, []*Ticket{t})
+		}
+		return
+	}
+	if err == nil && entry != nil {
+		c.db.follower.committed(ctx, entry)
+	}
+	for _, t := range group {
+		switch {
+		case err != nil:
+			t.err = err
+		case t.winner != nil:
+			t.err = t.winner.err
+			if t.err == nil {
+				t.err = &Duplicate{EventID: t.winner.commit.onceEvent()}
+			}
+		}
+		close(t.done)
+	}
+	c.db.metrics.group(group, time.Since(start))
+}
+
+// isLost reports whether a commit failed by a precondition.
+func isLost(err error) bool {
+	var d *Duplicate
+	return errors.Is(err, ErrConflict) || errors.As(err, &d)
+}
+
+func (t *Ticket) reset() { t.err, t.winner, t.first, t.last = nil, nil, 0, 0 }
+
+// write writes the members whose preconditions hold, in one transaction.
+func (c *committer) write(ctx context.Context, group []*Ticket) (*LogEntry, error) {
+	g := &groupWrite{db: c.db, group: group}
+	for _, t := range group {
+		g.positions += t.commit.Positions
+	}
+	err := c.db.driver.transact(ctx, g)
+	if errors.Is(err, errOutcomeUnknown) {
+		var happened bool
+		if happened, err = c.db.driver.committed(ctx, g.last()); err == nil && !happened {
+			err = errors.New("storage: the connection was lost and the commit did not happen")
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g.entry, nil
+}
+
+// groupWrite is one transaction of the committer: transact calls checks, then
+// statements with the first position taken, then after the commit reads entry.
+type groupWrite struct {
+	db        *DB
+	group     []*Ticket
+	positions int
+	seen      observed
+	first     Position
+	prev      Position
+	entry     *LogEntry
+}
+
+func (g *groupWrite) last() Position { return g.first + Position(g.positions) - 1 }
+
+// check is a query of the transaction, read before anything is written.
+type check struct {
+	sql  string
+	args []any
+	scan func(rows rowScanner) error
+}
+
+// rowScanner is the current row of a result.
+type rowScanner interface{ Scan(dest ...any) error }
+
+// observed is what the preconditions of a group are compared with; members
+// that were let through change it for those behind them.
+type observed struct {
+	heads       map[RoomNID]int64
+	collections map[RoomNID]int64
+	once        map[string]*Duplicate
+	onceInGroup map[string]*Ticket
+	events      map[eventName]bool
+	policy      int64
+	audit       auditTail
+}
+
+type eventName struct {
+	room RoomNID
+	id   string
+}
+
+const (
+	selectHeads  = `SELECT room, version, collection FROM room_head WHERE room = ANY($1)`
+	selectOnce   = `SELECT key, event_id FROM client_txn WHERE key = ANY($1)`
+	selectEvents = `SELECT room, event_id FROM event WHERE event_id = ANY($1) AND room = ANY($2)`
+	selectPolicy = `SELECT version FROM policy_version`
+	selectPrev   = `SELECT COALESCE(MAX(pos), 0) FROM log`
+)
+
+// checks lists the queries that the group's preconditions need.
+func (g *groupWrite) checks() []check {
+	o := &g.seen
+	*o = observed{
+		heads: map[RoomNID]int64{}, collections: map[RoomNID]int64{},
+		once: map[string]*Duplicate{}, onceInGroup: map[string]*Ticket{}, events: map[eventName]bool{},
+	}
+	var rooms, eventRooms []int64
+	var keys, events []string
+	policy, audit := false, false
+	for _, t := range g.group {
+		audit = audit || len(t.commit.Audit) > 0
+		for _, p := range t.commit.Expect {
+			switch p.kind {
+			case expectHead, expectCollection:
+				rooms = append(rooms, int64(p.room))
+			case expectOnce:
+				keys = append(keys, p.key)
+			case expectNewEvent:
+				events, eventRooms = append(events, p.key), append(eventRooms, int64(p.room))
+			case expectPolicy:
+				policy = true
+			}
+		}
+	}
+	var out []check
+	if g.positions > 0 {
+		out = append(out, check{selectPrev, nil, func(r rowScanner) error { return r.Scan((*int64)(&g.prev)) }})
+	}
+	if rooms != nil {
+		out = append(out, check{selectHeads, []any{rooms}, func(r rowScanner) error {
+			var room, version, epoch int64
+			err := r.Scan(&room, &version, &epoch)
+			o.heads[RoomNID(room)], o.collections[RoomNID(room)] = version, epoch
+			return err
+		}})
+	}
+	if keys != nil {
+		out = append(out, check{selectOnce, []any{keys}, func(r rowScanner) error {
+			var key, eventID string
+			err := r.Scan(&key, &eventID)
+			o.once[key] = &Duplicate{EventID: id.EventID(eventID)}
+			return err
+		}})
+	}
+	if events != nil {
+		out = append(out, check{selectEvents, []any{events, eventRooms}, func(r rowScanner) error {
+			var n eventName
+			err := r.Scan((*int64)(&n.room), &n.id)
+			o.events[n] = true
+			return err
+		}})
+	}
+	if policy {
+		out = append(out, check{selectPolicy, nil, func(r rowScanner) error { return r.Scan(&o.policy) }})
+	}
+	if audit {
+		out = append(out, check{selectAuditTail, nil, o.audit.scan})
+	}
+	return out
+}
+
+// statements judges the members and returns what the winners write.
+func (g *groupWrite) statements(first Position) ([]statement, error) {
+	g.first = first
+	next := first
+	var out []statement
+	entry := &LogEntry{First: first, Last: g.last(), Prev: g.prev, Own: true}
+	for _, t := range g.group {
+		t.first, t.last = next, next+Position(t.commit.Positions)-1
+		next += Position(t.commit.Positions)
+		if t.err = g.seen.judge(t); t.err != nil || t.winner != nil {
+			continue
+		}
+		for _, s := range t.written {
+			out = append(out, s.at(t.first))
+		}
+		for _, a := range t.commit.Audit {
+			out = append(out, g.seen.audit.append(a))
+		}
+		if t.commit.Positions > 0 {
+			entry.Commits = append(entry.Commits, Applied{
+				First: t.first, Last: t.last, Touched: t.commit.Touch, Attachment: t.commit.Attachment,
+			})
+		}
+	}
+	if len(entry.Commits) > 0 {
+		g.entry = entry
+		out = append(out, entry.statement(g.db))
+	}
+	return out, nil
+}
+
+// judge decides whether t's preconditions hold, and notes what t changes.
+func (o *observed) judge(t *Ticket) error {
+	for _, p := range t.commit.Expect {
+		ok := true
+		switch p.kind {
+		case expectHead:
+			ok = o.heads[p.room] == p.want
+		case expectCollection:
+			ok = o.collections[p.room] == p.want
+		case expectPolicy:
+			ok = o.policy == p.want
+		case expectNewEvent:
+			ok = !o.events[eventName{p.room, p.key}]
+		case expectOnce:
+			if d := o.once[p.key]; d != nil {
+				return d
+			}
+			if w := o.onceInGroup[p.key]; w != nil {
+				t.winner = w
+				return nil
+			}
+		}
+		if !ok {
+			return conflict{p}
+		}
+	}
+	for _, p := range t.commit.Expect {
+		switch p.kind {
+		case expectOnce:
+			o.onceInGroup[p.key] = t
+		case expectNewEvent:
+			o.events[eventName{p.room, p.key}] = true
+		}
+	}
+	for _, row := range t.commit.Write {
+		switch r := row.(type) {
+		case *Head:
+			o.heads[r.Room] = int64(r.Version)
+		case *CollectionEpoch:
+			o.collections[r.Room] = r.Epoch
+		case *PolicyBump:
+			o.policy++
+		}
+	}
+	return nil
+}
+
+// onceEvent is the event that a commit with a transaction key makes.
+func (c *Commit) onceEvent() id.EventID {
+	for _, row := range c.Write {
+		if t, ok := row.(*Transaction); ok {
+			return t.EventID
+		}
+	}
+	return ""
+}
