@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"entente/roomserver/event"
 
@@ -52,14 +53,16 @@ type statement struct {
 	args []any
 }
 
-// at puts the commit's positions in the place of its ticks.
+// at is the statement with positions in the place of its ticks. The statement
+// itself keeps them, since its transaction may be run again.
 func (s statement) at(first Position) statement {
-	for i, a := range s.args {
+	args := slices.Clone(s.args)
+	for i, a := range args {
 		if t, ok := a.(tick); ok {
-			s.args[i] = int64(first) + int64(t)
+			args[i] = int64(first) + int64(t)
 		}
 	}
-	return s
+	return statement{s.sql, args}
 }
 
 // writer collects the statements of a commit.

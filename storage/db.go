@@ -84,7 +84,6 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	}
 	var d driver
 	var err error
 	switch {
@@ -102,6 +101,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	db := &DB{
 		driver: d, log: o.Log, metrics: newMetrics(o.Metrics), node: newNodeID(),
+		numbers: map[string]*block{}, poll: make(chan struct{}, 1),
 	}
 	db.interner = newInterner(db)
 	db.committer = newCommitter(db)

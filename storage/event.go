@@ -7,6 +7,7 @@ import (
 
 	"entente/roomserver/event"
 	"entente/roomserver/state"
+	"entente/roomserver/stateres"
 
 	"maunium.net/go/mautrix/id"
 )
@@ -55,8 +56,10 @@ type Event struct {
 	Before, After state.Root
 	// Prev are the known previous events, Auth the auth events.
 	Prev, Auth []event.NID
-	// Chain and ChainSeq are its place in the chain-cover index.
-	Chain, ChainSeq int64
+	// Place is its place in the chain-cover index, and ChainPrev the rank of
+	// the event below it in its chain.
+	Place     stateres.Pos
+	ChainPrev int64
 	// RelType and RelTo are its m.relates_to.
 	RelType string
 	RelTo   id.EventID
@@ -81,13 +84,13 @@ const UnknownRoot state.Root = -1
 // inserted outside the live timeline.
 func (e *Event) At(i int) *Event { e.live, e.tick = true, i; return e }
 
-const eventColumns = `nid, room, event_id, pos, status, top, before_root, after_root, prev, auth, chain, chain_seq,
+const eventColumns = `nid, room, event_id, pos, status, top, before_root, after_root, prev, auth, chain, chain_seq, chain_prev,
 	rel_type, rel_to, redacted_by, replaces, flags, dests, reason, json`
 
 const (
 	insertEvent = `INSERT INTO event (nid, room, event_id, pos, status, type, state_key, sender, depth, ts, top, before_root, after_root,
-		prev, auth, chain, chain_seq, rel_type, rel_to, redacted_by, replaces, flags, dests, reason, json)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`
+		prev, auth, chain, chain_seq, chain_prev, rel_type, rel_to, redacted_by, replaces, flags, dests, reason, json)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)`
 	insertOutlier = insertEvent + ` ON CONFLICT (room, event_id) DO NOTHING`
 	// placeEvent gives an outlier its place in the room.
 	placeEvent = `UPDATE event SET pos = $2, status = $3, top = $4, before_root = $5, after_root = $6, prev = $7, replaces = $8,
@@ -112,7 +115,7 @@ func (e *Event) write(w *writer) {
 	}
 	w.exec(sql, int64(e.NID), int64(e.Room), string(e.PDU.ID()), e.position(), int64(e.Status), w.number(types, e.PDU.Type()), stateKey,
 		w.number(users, string(e.PDU.Sender())), e.PDU.Depth(), e.PDU.Timestamp(), e.Top, nullRoot(e.Before), nullRoot(e.After),
-		packNIDs(e.Prev), packNIDs(e.Auth), e.Chain, e.ChainSeq, nullText(e.RelType), nullText(string(e.RelTo)),
+		packNIDs(e.Prev), packNIDs(e.Auth), int64(e.Place.Chain), e.Place.Seq, e.ChainPrev, nullText(e.RelType), nullText(string(e.RelTo)),
 		nullNID(e.RedactedBy), nullNID(e.Replaces), int64(e.Flags), e.destinations(w), nullText(e.Reason), encodeJSON(e.PDU.JSON()))
 }
 
@@ -223,7 +226,7 @@ func scanEvent(r rowScanner, rules *event.Rules) (*Event, int64, error) {
 	var relType, relTo, reason *string
 	var prev, auth, raw []byte
 	err := r.Scan((*int64)(&e.NID), (*int64)(&e.Room), &eventID, &pos, (*int64)(&e.Status), &e.Top, &before, &after, &prev, &auth,
-		&e.Chain, &e.ChainSeq, &relType, &relTo, &redactedBy, &replaces, (*int64)(&e.Flags), &dests, &reason, &raw)
+		(*int64)(&e.Place.Chain), &e.Place.Seq, &e.ChainPrev, &relType, &relTo, &redactedBy, &replaces, (*int64)(&e.Flags), &dests, &reason, &raw)
 	if err != nil {
 		return nil, 0, err
 	}

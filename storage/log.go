@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,7 +75,7 @@ func (e *LogEntry) Touched(fn func(s Subject, at Position)) {
 
 const (
 	insertLog = `INSERT INTO log (pos, first, prev, node, at, subjects) VALUES ($1, $2, $3, $4, $5, $6)`
-	selectLog = `SELECT pos, first, prev, subjects FROM log WHERE pos > $1 ORDER BY pos LIMIT 500`
+	selectLog = `SELECT pos, first, prev, subjects FROM log WHERE pos > $1 AND pos <= $2 ORDER BY pos LIMIT 500`
 	trimLog   = `DELETE FROM log WHERE at < $1 AND pos < $2 RETURNING 1`
 )
 
@@ -84,7 +85,7 @@ const logKept = time.Hour
 
 func (e *LogEntry) statement(db *DB) statement {
 	seen := map[Subject]bool{}
-	var packed []byte
+	packed := []byte{}
 	e.Touched(func(s Subject, _ Position) {
 		if !seen[s] {
 			seen[s] = true
@@ -183,7 +184,7 @@ func (f *follower) loop(ctx context.Context) {
 		case <-f.db.poll:
 		}
 		f.mu.Lock()
-		err := f.readLocked(ctx)
+		err := f.readLocked(ctx, math.MaxInt64)
 		f.mu.Unlock()
 		if err != nil && ctx.Err() == nil {
 			f.db.log.Warn("reading the log failed; retrying", "error", err)
@@ -199,7 +200,7 @@ func (f *follower) committed(ctx context.Context, e *LogEntry) {
 		if f.position() >= e.Last { // the poll was faster
 			return
 		}
-		if err := f.readLocked(ctx); err != nil {
+		if err := f.readLocked(ctx, e.Prev); err != nil {
 			f.db.log.Warn("reading the log failed; the poll will apply it", "error", err)
 			return
 		}
@@ -209,10 +210,11 @@ func (f *follower) committed(ctx context.Context, e *LogEntry) {
 
 func (f *follower) position() Position { return Position(f.applied.Load()) }
 
-// readLocked applies what the database's log has beyond the applied position.
-func (f *follower) readLocked(ctx context.Context) error {
+// readLocked applies what the database's log has beyond the applied position,
+// up to and including until.
+func (f *follower) readLocked(ctx context.Context, until Position) error {
 	var entries []*LogEntry
-	err := each(ctx, f.db.driver, selectLog, []any{f.applied.Load()}, func(r rowScanner) error {
+	err := each(ctx, f.db.driver, selectLog, []any{f.applied.Load(), int64(until)}, func(r rowScanner) error {
 		e := &LogEntry{Commits: make([]Applied, 1)}
 		var packed []byte
 		if err := r.Scan((*int64)(&e.Last), (*int64)(&e.First), (*int64)(&e.Prev), &packed); err != nil {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func (d *postgres) open(ctx context.Context, conn *pgx.Conn, g *groupWrite) (las
 		b.Queue(c.sql, c.args...)
 	}
 	r := conn.SendBatch(ctx, &b)
-	defer func() { err = errors.Join(postgresError(err), postgresError(r.Close())) }()
+	defer func() { err = postgresError(cmp.Or(err, r.Close())) }()
 	if _, err := r.Exec(); err != nil {
 		return 0, err
 	}
@@ -187,7 +188,7 @@ func (d *postgres) writeAndCommit(ctx context.Context, conn *pgx.Conn, out []sta
 	}
 	b.Queue("COMMIT")
 	r := conn.SendBatch(ctx, &b)
-	defer func() { err = errors.Join(err, postgresError(r.Close())) }()
+	defer func() { err = cmp.Or(err, postgresError(r.Close())) }()
 	for i := 0; i <= len(out); i++ {
 		if _, err := r.Exec(); err != nil {
 			var refused *pgconn.PgError

@@ -40,8 +40,9 @@ CREATE TABLE event (
     after_root   BIGINT,             -- state after the event; null: not known
     prev         BYTEA NOT NULL,     -- packed numbers of the known prev_events
     auth         BYTEA NOT NULL,     -- packed numbers of the auth_events
-    chain        BIGINT NOT NULL,    -- chain-cover index: the chain
-    chain_seq    BIGINT NOT NULL,    -- chain-cover index: place in the chain
+    chain        BIGINT NOT NULL,    -- chain-cover index: the chain; 0: none
+    chain_seq    BIGINT NOT NULL,    -- chain-cover index: rank in the graph of auth events
+    chain_prev   BIGINT NOT NULL,    -- chain-cover index: rank of the event below it in its chain; 0: it is the first
     rel_type     TEXT,               -- m.relates_to: rel_type
     rel_to       TEXT,               -- m.relates_to: event_id
     redacted_by  BIGINT,             -- number of the redaction that was applied
@@ -56,18 +57,21 @@ CREATE INDEX event_pos ON event (room, pos) WHERE pos IS NOT NULL;
 CREATE INDEX event_depth ON event (room, depth, nid) WHERE status = 1;
 CREATE INDEX event_dests ON event (pos, dests) WHERE dests IS NOT NULL;
 CREATE INDEX event_relation ON event (room, rel_to) WHERE rel_to IS NOT NULL;
-CREATE INDEX event_chain ON event (room, chain, chain_seq);
+CREATE INDEX event_chain ON event (room, chain, chain_seq) WHERE chain <> 0;
+-- a chain does not fork
+CREATE UNIQUE INDEX event_chain_prev ON event (room, chain, chain_prev) WHERE chain <> 0;
 
--- chain_link: the chain-cover index's links: from (chain, seq) one reaches (chain, seq).
+-- chain_link: the chain-cover index's links: an event at from (or, without a chain, just at key) cites the one at to.
 CREATE TABLE chain_link (
     room       BIGINT NOT NULL,
-    from_chain BIGINT NOT NULL,
-    from_seq   BIGINT NOT NULL,
     to_chain   BIGINT NOT NULL,
     to_seq     BIGINT NOT NULL,
-    PRIMARY KEY (room, from_chain, from_seq, to_chain)
+    from_chain BIGINT NOT NULL, -- 0: the citing event has no chain
+    num        BIGINT NOT NULL, -- number of the citing event's state key
+    from_seq   BIGINT NOT NULL,
+    PRIMARY KEY (room, to_chain, to_seq, from_chain, num, from_seq)
 );
-CREATE INDEX chain_link_to ON chain_link (room, to_chain, to_seq);
+CREATE INDEX chain_link_from ON chain_link (room, from_chain, from_seq) WHERE from_chain <> 0;
 
 -- missing_prev: backward extremities: events cited that we do not have.
 CREATE TABLE missing_prev (
