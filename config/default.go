@@ -14,7 +14,7 @@ const (
 // Default is the configuration of an empty file.
 func Default() *Config {
 	return &Config{
-		DataDir: "data",
+		DataDir: "entente-data",
 		Signing: Signing{Validity: Duration(day)},
 		Listeners: []Listener{{
 			Addresses: []string{"127.0.0.1:8008"},
