@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 
 	"entente/roomserver/event"
 	"maunium.net/go/mautrix/id"
@@ -163,8 +166,8 @@ type InviteRequest struct {
 	EventID id.EventID
 	Version event.Version
 	Event   json.RawMessage // canonical
-	// State helps the invited user to tell the room: full events, the create
-	// event among them.
+	// State helps the invited user to tell the room: full events, canonical,
+	// the create event among them.
 	State []json.RawMessage
 }
 
@@ -174,17 +177,11 @@ type InviteRequest struct {
 //
 // Spec: server-server-api/#put_matrixfederationv2inviteroomideventid
 func (c *Client) Invite(ctx context.Context, server string, req InviteRequest) (json.RawMessage, error) {
-	if req.State == nil {
-		req.State = []json.RawMessage{}
-	}
-	body, err := canonical(map[string]any{
-		"room_version": req.Version, "event": req.Event, "invite_room_state": req.State,
-	})
-	if err != nil {
-		return nil, err
-	}
+	body := appendMember(nil, "event", req.Event)
+	body = appendMember(body, "invite_room_state", appendArray(nil, req.State))
+	body = append(appendMember(body, "room_version", []byte(strconv.Quote(string(req.Version)))), '}')
 	var answer inviteAnswer
-	err = c.do(ctx, call{
+	err := c.do(ctx, call{
 		server: server, method: http.MethodPut, body: body, limit: strippedLimit,
 		uri: path(federationV2+"/invite", string(req.Room), string(req.EventID)),
 	}, &answer)
@@ -209,18 +206,15 @@ func (c *Client) inviteV1(ctx context.Context, server string, req InviteRequest)
 	if err := json.Unmarshal(req.Event, &fields); err != nil {
 		return nil, err
 	}
-	unsigned, err := json.Marshal(map[string]any{"invite_room_state": req.State})
-	if err != nil {
-		return nil, err
+	fields["unsigned"] = append(appendMember(nil, "invite_room_state", appendArray(nil, req.State)), '}')
+	var body []byte
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		body = appendMember(body, key, fields[key])
 	}
-	fields["unsigned"] = unsigned
-	body, err := canonical(fields)
-	if err != nil {
-		return nil, err
-	}
+	body = append(body, '}')
 	// The answer is a pair: 200, and the object of version 2.
 	var answer [2]json.RawMessage
-	err = c.do(ctx, call{
+	err := c.do(ctx, call{
 		server: server, method: http.MethodPut, body: body, limit: strippedLimit,
 		uri: path(federationV1+"/invite", string(req.Room), string(req.EventID)),
 	}, &answer)
@@ -232,4 +226,28 @@ func (c *Client) inviteV1(ctx context.Context, server string, req InviteRequest)
 		return nil, malformed(server, errors.Join(errors.New("the answer has no event"), err))
 	}
 	return signed.Event, nil
+}
+
+// appendMember appends a member to an object, opening it if need be. Events
+// are put into bodies as they are: they are canonical by the rules of their
+// own room version, which may be laxer than those of today.
+func appendMember(obj []byte, key string, value json.RawMessage) []byte {
+	if len(obj) == 0 {
+		obj = append(obj, '{')
+	} else {
+		obj = append(obj, ',')
+	}
+	obj = append(strconv.AppendQuote(obj, key), ':')
+	return append(obj, value...)
+}
+
+func appendArray(dst []byte, values []json.RawMessage) []byte {
+	dst = append(dst, '[')
+	for i, value := range values {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, value...)
+	}
+	return append(dst, ']')
 }

@@ -89,12 +89,6 @@ func (t *Transaction) body(origin string) ([]byte, error) {
 	body = append(body, origin...)
 	body = append(body, `","origin_server_ts":`...)
 	body = strconv.AppendInt(body, t.Timestamp, 10)
-	body = append(body, `,"pdus":[`...)
-	for i, pdu := range t.PDUs {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = append(body, pdu...)
-	}
-	return append(body, "]}"...), nil
+	body = append(body, `,"pdus":`...)
+	return append(appendArray(body, t.PDUs), '}'), nil
 }
