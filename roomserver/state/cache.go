@@ -9,7 +9,8 @@ const shardCount = 32
 // entry, its place in the map.
 const rowOverhead = 256
 
-// Cache keeps rows in memory, the latest used ones, up to a number of bytes.
+// Cache keeps rows in memory, up to a number of bytes: a ring that gives a
+// second chance to what was used, since a hit then writes one flag only.
 // All rooms of a server share one. Rows never change, so nothing is ever
 // invalidated. It is safe for concurrent use; a nil cache keeps nothing.
 type Cache struct {
@@ -27,7 +28,7 @@ type Stats struct {
 type shard struct {
 	mu     sync.Mutex
 	rows   map[cacheKey]*cached // guarded by mu
-	ring   cached               // guarded by mu; ring.next is the latest used, ring.prev the oldest
+	ring   cached               // guarded by mu; ring.next came last, ring.prev goes first
 	stats  Stats                // guarded by mu
 	budget int64
 }
@@ -39,6 +40,7 @@ type cacheKey struct {
 type cached struct {
 	key        cacheKey
 	row        *row
+	used       bool // since it came, or last went round
 	prev, next *cached
 }
 
@@ -92,14 +94,11 @@ func (c *Cache) get(room, id int64) *row {
 		return nil
 	}
 	s.stats.Hits++
-	if s.ring.next != e {
-		e.unlink()
-		s.pushLocked(e)
-	}
+	e.used = true
 	return e.row
 }
 
-// put keeps a row, and drops the oldest ones that no longer fit beside it.
+// put keeps a row, and drops old ones that no longer fit beside it.
 func (c *Cache) put(room int64, r *row) {
 	if c == nil {
 		return
@@ -111,14 +110,24 @@ func (c *Cache) put(room int64, r *row) {
 	if s.rows[k] != nil || r.cost() > s.budget {
 		return
 	}
+	s.makeRoomLocked(r.cost())
 	e := &cached{key: k, row: r}
 	s.rows[k] = e
 	s.pushLocked(e)
 	s.stats.Rows++
 	s.stats.Bytes += r.cost()
-	for s.stats.Bytes > s.budget {
+}
+
+// makeRoomLocked drops old rows until so many bytes fit in.
+func (s *shard) makeRoomLocked(bytes int64) {
+	for s.stats.Bytes+bytes > s.budget {
 		old := s.ring.prev
 		old.unlink()
+		if old.used { // once more round
+			old.used = false
+			s.pushLocked(old)
+			continue
+		}
 		delete(s.rows, old.key)
 		s.stats.Rows--
 		s.stats.Bytes -= old.row.cost()
@@ -136,5 +145,9 @@ func (e *cached) unlink() {
 
 // cost is about how much memory a row takes in the cache.
 func (r *row) cost() int64 {
-	return int64(cap(r.data)+cap(r.nodes)*nodePosSize) + rowOverhead
+	n := int64(cap(r.data)) + rowOverhead
+	if len(r.nodes) > len(r.few) {
+		n += int64(cap(r.nodes) * nodePosSize)
+	}
+	return n
 }

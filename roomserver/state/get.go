@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -37,12 +38,6 @@ func (r Room) Get(ctx context.Context, root Root, key KeyNum) (event.NID, error)
 	return at.value(f.idx, slotOf(key, 0)), nil
 }
 
-// sought is a node on the way to the keys from lo to hi of a sorted list.
-type sought struct {
-	ref
-	lo, hi int
-}
-
 // GetMany returns the events that hold the keys in the snapshot, zero where
 // there is none, parallel to keys. It reads the source once a level at most.
 func (r Room) GetMany(ctx context.Context, root Root, keys []KeyNum) ([]event.NID, error) {
@@ -54,59 +49,71 @@ func (r Room) GetMany(ctx context.Context, root Root, keys []KeyNum) ([]event.NI
 	if err != nil {
 		return nil, err
 	}
-	order := make([]int, len(keys))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return int(int64(keys[a]) - int64(keys[b])) })
 	level := top.level(top.root().idx)
-	in, _ := slices.BinarySearchFunc(order, level, func(i, level int) int {
-		if fits(keys[i], level) {
-			return -1
+	s := search{room: r, out: out, wanted: make([]wanted, 0, len(keys))}
+	for i, key := range keys {
+		if fits(key, level) {
+			s.wanted = append(s.wanted, wanted{key, i})
 		}
-		return 1
-	})
-	sought := []sought{{top.root(), 0, in}}
+	}
+	slices.SortFunc(s.wanted, func(a, b wanted) int { return cmp.Compare(a.key, b.key) })
+	s.nodes = append(make([]sought, 0, len(keys)), sought{top.root(), 0, len(s.wanted)})
+	s.refs = make([]ref, 0, len(keys))
 	for ; level >= 0; level-- {
-		if sought, err = r.seek(ctx, sought, level, seek{keys, order, out}); err != nil {
+		if err := s.descend(ctx, level); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-// seek is what GetMany looks for: the keys, their order, and the answers.
-type seek struct {
-	keys  []KeyNum
-	order []int
-	out   []event.NID
+// search is one GetMany, at one level of the tree.
+type search struct {
+	room   Room
+	wanted []wanted // ascending
+	out    []event.NID
+	nodes  []sought
+	spare  []sought // what the nodes of the level before took
+	refs   []ref
 }
 
-// seek takes one step down: it returns the children on the way to the keys,
-// or fills in the answers if the nodes are leaves.
-func (r Room) seek(ctx context.Context, nodes []sought, level int, s seek) ([]sought, error) {
-	refs := make([]ref, len(nodes))
-	for i, n := range nodes {
-		refs[i] = n.ref
+// wanted is a key and the place of its answer.
+type wanted struct {
+	key KeyNum
+	at  int
+}
+
+// sought is a node on the way to the wanted keys from lo to hi.
+type sought struct {
+	ref
+	lo, hi int
+}
+
+// descend goes on to the children on the way to the keys, or fills in the
+// answers if the nodes are leaves.
+func (s *search) descend(ctx context.Context, level int) error {
+	s.refs = s.refs[:0]
+	for _, n := range s.nodes {
+		s.refs = append(s.refs, n.ref)
 	}
-	rows, err := r.load(ctx, refs)
+	rows, err := s.room.load(ctx, s.refs)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var under []sought
-	for i, n := range nodes {
-		if err := r.at(rows[i], n.ref, level); err != nil {
-			return nil, err
+	under := s.spare[:0]
+	for i, n := range s.nodes {
+		if err := s.room.at(rows[i], n.ref, level); err != nil {
+			return err
 		}
 		for lo := n.lo; lo < n.hi; {
-			slot := slotOf(s.keys[s.order[lo]], level)
+			slot := slotOf(s.wanted[lo].key, level)
 			if level == 0 {
-				s.out[s.order[lo]] = rows[i].value(n.idx, slot)
+				s.out[s.wanted[lo].at] = rows[i].value(n.idx, slot)
 				lo++
 				continue
 			}
 			hi := lo + 1
-			for hi < n.hi && slotOf(s.keys[s.order[hi]], level) == slot {
+			for hi < n.hi && slotOf(s.wanted[hi].key, level) == slot {
 				hi++
 			}
 			if f := rows[i].child(n.idx, slot); f.row != 0 {
@@ -115,7 +122,8 @@ func (r Room) seek(ctx context.Context, nodes []sought, level int, s seek) ([]so
 			lo = hi
 		}
 	}
-	return under, nil
+	s.nodes, s.spare = under, s.nodes
+	return nil
 }
 
 // fits reports whether a tree whose top is of that level has a place for key.

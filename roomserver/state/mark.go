@@ -118,33 +118,41 @@ func later(a, b ref) int {
 	return cmp.Or(cmp.Compare(b.row, a.row), cmp.Compare(b.idx, a.idx))
 }
 
-// batch takes the next visits, of markBatch rows at most.
+// batch takes the next visits, of about markBatch rows.
 func (m *marker) batch() []visit {
 	var batch []visit
 	rows, last := 0, int64(0)
-	for {
-		next := visit{}
-		if n := len(m.roots); n > 0 && m.roots[n-1] > 0 {
-			next = visit{ref{int64(m.roots[n-1]), rootIdx}, rootLevel}
+	for rows < markBatch {
+		next := m.next()
+		if next.row == 0 {
+			break
 		}
-		fromQueue := len(m.queue) > 0 && later(m.queue[0].ref, next.ref) < 0
-		if fromQueue {
-			next = m.queue[0]
+		if m.known(next) { // met while it waited
+			continue
 		}
 		if next.row != last {
 			rows, last = rows+1, next.row
 		}
-		if next.row == 0 || rows > markBatch {
-			return batch
-		}
-		if fromQueue {
-			heap.Pop(&m.queue)
-			delete(m.waiting, next)
-		} else {
-			m.roots = m.roots[:len(m.roots)-1]
-		}
 		batch = append(batch, next)
 	}
+	return batch
+}
+
+// next takes the latest node from the queue or the roots; none has row zero.
+func (m *marker) next() visit {
+	root := visit{}
+	if n := len(m.roots); n > 0 && m.roots[n-1] > 0 {
+		root = visit{ref{int64(m.roots[n-1]), rootIdx}, rootLevel}
+	}
+	if len(m.queue) > 0 && later(m.queue[0].ref, root.ref) < 0 {
+		next := heap.Pop(&m.queue).(visit)
+		delete(m.waiting, next)
+		return next
+	}
+	if root.row != 0 {
+		m.roots = m.roots[:len(m.roots)-1]
+	}
+	return root
 }
 
 // read visits the nodes of a batch.
@@ -168,7 +176,8 @@ func (m *marker) read(ctx context.Context, batch []visit) error {
 	return nil
 }
 
-// visit marks the row of a node and queues its children.
+// visit marks the row of a node, visits its children in the same row, and
+// queues the others.
 func (m *marker) visit(v visit, got *row) error {
 	if v.level == rootLevel {
 		if !got.top {
@@ -202,6 +211,12 @@ func (m *marker) visit(v visit, got *row) error {
 			continue
 		}
 		kid := visit{f, v.level - 1}
+		if f.row == v.row { // the row is at hand
+			if err := m.visit(kid, got); err != nil {
+				return err
+			}
+			continue
+		}
 		if _, waits := m.waiting[kid]; waits || m.known(kid) {
 			continue
 		}

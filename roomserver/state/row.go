@@ -66,6 +66,7 @@ type row struct {
 	top   bool
 	count uint32
 	hash  Hash
+	few   [8]nodePos // what nodes fit in, in nearly all rows: one place in memory
 }
 
 // nodePos is where a node starts in the row's data, and the index of its
@@ -221,6 +222,7 @@ func uvarint(b []byte, pos int) (uint64, int) {
 // parseRow checks a stored row, all of it, and finds its nodes. It keeps data.
 func parseRow(id int64, data []byte) (*row, error) {
 	r := &row{id: id, data: data, base: id - 1}
+	r.nodes = r.few[:0]
 	pos, ok := r.parseHeader()
 	if !ok {
 		return nil, fmt.Errorf("%w: header of row %d", ErrCorrupt, id)

@@ -33,7 +33,10 @@ func (r Room) Set(ctx context.Context, root Root, changes []Entry, alloc Alloc) 
 	if !e.settle(top) {
 		return root, nil, nil
 	}
-	if e.count == 0 {
+	if empty := top.empty(); empty || e.count <= 0 {
+		if !empty || e.count != 0 {
+			return 0, nil, fmt.Errorf("%w: root %d of room %d miscounts its keys", ErrCorrupt, root, r.num)
+		}
 		return 0, nil, nil
 	}
 	w := writer{ctx: ctx, alloc: alloc, newest: e.newest}
