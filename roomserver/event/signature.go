@@ -74,7 +74,8 @@ func (p *PDU) SignedBytes() []byte {
 // SigningServers are the servers that must have signed the event: the
 // sender's, unless the event is a third-party invite, which any server may
 // send; in room versions 1 and 2 that of the event ID; and, where restricted
-// joins exist, that of the user who authorised the join.
+// joins exist, that of the user who authorised the join. An empty name stands
+// for an authoriser who is no user, whose signature cannot be had.
 //
 // Spec: server-server-api/#validating-hashes-and-signatures-on-received-events,
 // rooms/v8/#authorisation-rules
