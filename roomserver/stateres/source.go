@@ -9,6 +9,7 @@ package stateres
 
 import (
 	"context"
+	"math"
 
 	"entente/roomserver/event"
 )
@@ -19,6 +20,9 @@ const (
 	typePowerLevels      = "m.room.power_levels"
 	typeJoinRules        = "m.room.join_rules"
 	typeThirdPartyInvite = "m.room.third_party_invite"
+
+	// endless is above every Seq.
+	endless = math.MaxInt64
 )
 
 // Event is a state event as state resolution reads it.
@@ -39,14 +43,14 @@ type Entry struct {
 	Pos Pos
 }
 
-// Into asks for links into a chain: those whose To is at Seq or above, in the
-// order (To.Seq, From.Chain, Key), after the link After if it is not nil, at
-// most Limit of them.
+// Into asks for links into a chain: those whose To.Seq is at least Low and
+// below Below, in the order (To.Seq, From.Chain, From.Seq, Key), after the
+// link After if it is not nil, at most Limit of them.
 type Into struct {
-	Chain Chain
-	Seq   int64
-	After *Link
-	Limit int
+	Chain      Chain
+	Low, Below int64
+	After      *Link
+	Limit      int
 }
 
 // Out asks for links out of a chain: those whose From.Seq is above Low and at
@@ -58,10 +62,12 @@ type Out struct {
 }
 
 // Span is a part of a chain: the events whose Seq is above Low and at most
-// High, lowest first, at most Limit of them unless it is zero.
+// High, highest first unless Ascending, at most Limit of them unless it is
+// zero.
 type Span struct {
 	Chain     Chain
 	Low, High int64
+	Ascending bool
 	Limit     int
 }
 
@@ -78,7 +84,8 @@ type Index interface {
 // Unconflicted answer in the order asked.
 type Source interface {
 	Index
-	// Citers reads links by the chain they enter.
+	// Citers reads links by the chain they enter. The order among Keys is the
+	// source's own.
 	Citers(ctx context.Context, ask []Into) ([]Link, error)
 	// Events reads events. One that is missing is an error.
 	Events(ctx context.Context, nids []event.NID) ([]Event, error)
