@@ -21,7 +21,7 @@ var (
 
 // CheckAnchors reads the comments of every Go file below root and reports
 // each `Spec: page/#anchor` that names no heading of the specification, and
-// each "Spec:" that names none at all. Folders named testdata, vendor or
+// each `Spec: page/` that names no page. Folders named testdata, vendor or
 // starting with a dot are left out.
 func (s *Spec) CheckAnchors(root string) []error {
 	var errs []error
@@ -70,8 +70,11 @@ func (s *Spec) checkCitation(line string) []error {
 	var errs []error
 	for _, rest := range citing.Split(line, -1)[1:] {
 		found := citation.FindAllStringSubmatch(rest, -1)
-		if len(found) == 0 {
-			errs = append(errs, fmt.Errorf("%q cites no page/#anchor", strings.TrimSpace(rest)))
+		if len(found) == 0 { // a whole page, as in "Spec: rooms/"
+			page, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+			if _, err := s.Anchors(strings.Trim(page, "/.,;")); err != nil {
+				errs = append(errs, err)
+			}
 		}
 		for _, m := range found {
 			// A full stop after the anchor ends the sentence.

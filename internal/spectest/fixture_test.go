@@ -262,7 +262,7 @@ func TestAnchors(t *testing.T) {
 func TestCheckAnchorsReadsCommentsOfGoFiles(t *testing.T) {
 	s := open(t)
 	root := t.TempDir()
-	source := "package p\n\n// A does. Spec: client-server-api/#rate-limiting. And more.\n// Spec: rooms/v12/#rules, client-server-api/#nothing\nfunc A() {}\n\n" +
+	source := "package p\n\n// A does. Spec: client-server-api/#rate-limiting. And more.\n// Spec: rooms/v12/#rules, client-server-api/#nothing\n// Spec: rooms/v12/.\nfunc A() {}\n\n" +
 		"/*\nSpec: see elsewhere\n*/\nvar b = \"// Spec: rooms/v12/#in-a-string\"\n"
 	files := map[string]string{"p.go": source, "testdata/q.go": "package q\n// Spec: x/#y\n", "notes.txt": "// Spec: x/#y\n"}
 	for name, text := range files {
@@ -278,7 +278,7 @@ func TestCheckAnchorsReadsCommentsOfGoFiles(t *testing.T) {
 	for _, err := range s.CheckAnchors(root) {
 		got = append(got, strings.TrimPrefix(err.Error(), root+string(filepath.Separator)))
 	}
-	want := []string{"p.go:4: client-server-api has no anchor #nothing", `p.go:8: "see elsewhere" cites no page/#anchor`}
+	want := []string{"p.go:4: client-server-api has no anchor #nothing", `p.go:9: the specification has no page "see"`}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got %q, want %q", got, want)
 	}
