@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
-	"fmt"
 	"math"
 	"math/bits"
 	"slices"
@@ -181,7 +180,7 @@ func (m *marker) read(ctx context.Context, batch []visit) error {
 func (m *marker) visit(v visit, got *row) error {
 	if v.level == rootLevel {
 		if !got.top {
-			return fmt.Errorf("%w: row %d of room %d is no root", ErrCorrupt, v.row, m.room.num)
+			return m.room.noRoot(v.row)
 		}
 		v.ref = got.root()
 		v.level = int8(got.level(v.idx))

@@ -45,8 +45,9 @@ type Entry struct {
 	NID event.NID
 }
 
-// Row is what is stored: some nodes of one room's map, immutable. Identifiers
-// are positive and unique within the room for ever.
+// Row is what is stored: some nodes of one room's map. Identifiers are positive
+// and unique within the room for ever. The data is shared with the cache and
+// must not be changed.
 type Row struct {
 	ID   int64
 	Data []byte
@@ -136,9 +137,13 @@ func (r Room) top(ctx context.Context, root Root) (*row, error) {
 		return nil, err
 	}
 	if !top.top {
-		return nil, fmt.Errorf("%w: row %d of room %d is no root", ErrCorrupt, root, r.num)
+		return nil, r.noRoot(top.id)
 	}
 	return top, nil
+}
+
+func (r Room) noRoot(id int64) error {
+	return fmt.Errorf("%w: row %d of room %d is no root", ErrCorrupt, id, r.num)
 }
 
 // row reads one row, from the cache if it is there.

@@ -101,14 +101,21 @@ func (r Room) walk(ctx context.Context, roots []Root, yield func(KeyNum, []event
 	w.values = make([][width]event.NID, w.n)
 	w.row = make([]event.NID, w.n)
 	first := front{keys: []KeyNum{0}, refs: make([]ref, w.n)}
-	level := 0
 	for i, root := range roots {
-		if root == 0 {
+		first.refs[i].row = int64(root)
+	}
+	tops, err := r.load(ctx, first.refs)
+	if err != nil {
+		yield(0, nil, err)
+		return
+	}
+	level := 0
+	for i, top := range tops {
+		if top == nil {
 			continue
 		}
-		top, err := r.top(ctx, root)
-		if err != nil {
-			yield(0, nil, err)
+		if !top.top {
+			yield(0, nil, r.noRoot(top.id))
 			return
 		}
 		first.refs[i] = top.root()
