@@ -6,6 +6,19 @@
 // Trusted from bytes of ours, Draft.Build from what we want to say. Everything
 // else is read from those bytes in place.
 //
+// Where the specification leaves room, this package decides so:
+//
+//   - A key that an object names twice makes the JSON invalid. Others keep the
+//     last one, but what they pass on has one; so nothing is lost, and no two
+//     readers of the same bytes see different events.
+//   - JSON nests at most 512 levels deep.
+//   - In room versions 1 to 5, integers of any size stay as they are, and
+//     fractions are written as Python writes them, since nearly all such events
+//     were hashed by a server in Python. Numbers beyond a double's range are
+//     refused.
+//   - The size limit holds for an event with its signatures, without unsigned.
+//   - An event type or a state key that holds NUL is refused.
+//
 // Spec: server-server-api/#pdus, rooms/
 package event
 

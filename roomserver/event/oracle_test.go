@@ -15,7 +15,11 @@ import (
 )
 
 // The tests of this file hold this package to gomatrixserverlib over generated
-// events. Where that library is known to be wrong, the generator says so.
+// events. The generator avoids four things that the library gets wrong, which
+// other tests hold to the specification: keys that need escapes, which it
+// writes without (appendices/#canonical-json); negative fractions, which lose
+// their sign; keys named twice, which it writes twice; and third_party_invite,
+// whose key signed it redacts from version 11 on (rooms/v11/#redactions).
 
 // generator makes random events of a room version.
 type generator struct {
@@ -46,8 +50,7 @@ func (g generator) text(n int) string {
 	return b.String()
 }
 
-// key makes an object's key. It has nothing that needs an escape, since
-// gomatrixserverlib writes such keys without.
+// key makes an object's key, without anything that needs an escape.
 func (g generator) key() string {
 	if g.IntN(3) == 0 {
 		return g.pick(protectedKeys)

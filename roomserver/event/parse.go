@@ -21,9 +21,9 @@ const scratchSize = 2048
 // hash. An event whose hash does not match comes back redacted. Signatures are
 // for the caller to check, with SigningServers, Signatures and SignedBytes.
 //
-// Room versions 1 to 5 admit any number, see the package's canonical form;
-// later ones admit only what canonical JSON writes. Event IDs that come with
-// an event of version 3 or later are ignored.
+// Room versions 1 to 5 admit any number, later ones only what canonical JSON
+// writes. An event ID that comes with an event of version 3 or later is
+// ignored.
 //
 // Spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
 func Parse(rules *Rules, raw []byte) (*PDU, error) {

@@ -11,7 +11,7 @@ import (
 func Trusted(rules *Rules, eventID id.EventID, raw []byte) (*PDU, error) {
 	p := &PDU{rules: rules, id: eventID, raw: raw}
 	p.index()
-	if p.contentEnd == 0 || p.typ == "" || p.roomID == "" {
+	if p.contentEnd == 0 || p.sender == "" || p.roomID == "" {
 		return nil, fault.New(fault.Internal, "Stored event %s is damaged", eventID)
 	}
 	return p, nil
