@@ -74,8 +74,8 @@ func TestWrongNodesElsewhereAreCorrupt(t *testing.T) {
 	tests := []struct {
 		name, top, below string
 	}{
-		{"a node beyond the end", "11" + hash + "01" + "11" + "0003", "01" + "0003"},
-		{"a node of the wrong level", "11" + hash + "01" + "21" + "0003", "01" + "0003" + "0003"},
+		{"a node beyond the end", "11" + hash + "01" + "10" + "0405", "01" + "0003"},
+		{"a node of the wrong level", "11" + hash + "01" + "20" + "03", "01" + "0003" + "0003"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -87,14 +87,15 @@ func TestWrongNodesElsewhereAreCorrupt(t *testing.T) {
 				}
 				d.rows[id] = b
 			}
-			// The child is asked for as node 0 of level 0, or 1 of level 1.
-			if tt.name == "a node beyond the end" {
-				d.rows[9][len(d.rows[9])-1] = 4
-				d.rows[9] = append(d.rows[9], 5)
-			}
 			r := d.room(0)
-			if _, err := r.Get(t.Context(), 9, slotOne(tt.top)); !errors.Is(err, state.ErrCorrupt) {
+			if _, err := r.Get(t.Context(), 9, 0); !errors.Is(err, state.ErrCorrupt) {
 				t.Errorf("Get: %v", err)
+			}
+			if _, err := r.GetMany(t.Context(), 9, []state.KeyNum{0}); !errors.Is(err, state.ErrCorrupt) {
+				t.Errorf("GetMany: %v", err)
+			}
+			if _, _, err := r.Set(t.Context(), 9, []state.Entry{{Key: 0, NID: 1}}, d.alloc); !errors.Is(err, state.ErrCorrupt) {
+				t.Errorf("Set: %v", err)
 			}
 			for _, err := range r.All(t.Context(), 9) {
 				if !errors.Is(err, state.ErrCorrupt) {
@@ -103,14 +104,6 @@ func TestWrongNodesElsewhereAreCorrupt(t *testing.T) {
 			}
 		})
 	}
-}
-
-// slotOne is a key under the second slot of the root.
-func slotOne(top string) state.KeyNum {
-	if top[len(hash)+4] == '2' {
-		return 256
-	}
-	return 16
 }
 
 // FuzzRows reads what anyone may have written into the database: every answer

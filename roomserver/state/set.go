@@ -17,9 +17,10 @@ import (
 // A single change makes one row, and no row is larger than 1900 bytes, so a
 // large state can be stored in parts: all rows are needed before the root is
 // used, but nothing leads to them until then. The new rows are in the cache at
-// once, so that a next change can follow before this one is committed. The
-// caller guards against a collection between the reading of root and the
-// commit of the rows.
+// once, so that a next change can follow before this one is committed; should
+// the cache have dropped them by then, that change gets ErrMissing. The caller
+// guards against a collection between the reading of root and the commit of
+// the rows.
 func (r Room) Set(ctx context.Context, root Root, changes []Entry, alloc Alloc) (Root, []Row, error) {
 	changes, err := tidy(changes)
 	if err != nil || len(changes) == 0 {
