@@ -67,7 +67,7 @@ func (c *Client) template(ctx context.Context, server, uri string) (Template, er
 	if err := c.do(ctx, call{server: server, method: http.MethodGet, uri: uri, limit: templateLimit}, &answer); err != nil {
 		return Template{}, err
 	}
-	if len(answer.Event) == 0 || answer.Event[0] != '{' {
+	if !isObject(answer.Event) {
 		return Template{}, malformed(server, errors.New("the answer has no event"))
 	}
 	if answer.Version == "" {
@@ -121,7 +121,7 @@ func (c *Client) SendJoin(ctx context.Context, server string, req SendJoinReques
 	if err := errors.Join(decode(omitted, &answer.MembersOmitted), decode(servers, &answer.Servers)); err != nil {
 		return JoinAnswer{}, malformed(server, err)
 	}
-	if len(signed) > 0 && signed[0] == '{' {
+	if isObject(signed) {
 		answer.Event = signed
 	}
 	return answer, nil
@@ -188,11 +188,16 @@ func (c *Client) Invite(ctx context.Context, server string, req InviteRequest) (
 	if IsUnrecognized(err) && (req.Version == "1" || req.Version == "2") {
 		return c.inviteV1(ctx, server, req)
 	}
-	if err == nil && len(answer.Event) == 0 {
-		err = malformed(server, errors.New("the answer has no event"))
+	if err != nil {
+		return nil, err
 	}
-	return answer.Event, err
+	if !isObject(answer.Event) {
+		return nil, malformed(server, errors.New("the answer has no event"))
+	}
+	return answer.Event, nil
 }
+
+func isObject(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '{' }
 
 type inviteAnswer struct {
 	Event json.RawMessage `json:"event"`
@@ -222,7 +227,7 @@ func (c *Client) inviteV1(ctx context.Context, server string, req InviteRequest)
 		return nil, err
 	}
 	var signed inviteAnswer
-	if err := json.Unmarshal(answer[1], &signed); err != nil || len(signed.Event) == 0 {
+	if err := json.Unmarshal(answer[1], &signed); err != nil || !isObject(signed.Event) {
 		return nil, malformed(server, errors.Join(errors.New("the answer has no event"), err))
 	}
 	return signed.Event, nil
