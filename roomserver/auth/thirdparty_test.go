@@ -19,7 +19,7 @@ func identity(name string) event.Signer {
 	return event.Signer{Server: name, KeyID: "ed25519:0", Key: ed25519.NewKeyFromSeed(seed)}
 }
 
-func key(s event.Signer, encoding *base64.Encoding) string {
+func publicKey(s event.Signer, encoding *base64.Encoding) string {
 	return encoding.EncodeToString(s.Key.Public().(ed25519.PublicKey))
 }
 
@@ -42,7 +42,7 @@ func TestThirdPartyInvites(t *testing.T) {
 	published := func(content string) func(*room) {
 		return func(r *room) { r.set(state("m.room.third_party_invite", "token", alice, content)) }
 	}
-	one := published(`{"public_key":"` + key(is, base64.RawStdEncoding) + `"}`)
+	one := published(`{"public_key":"` + publicKey(is, base64.RawStdEncoding) + `"}`)
 	invite := func(sender, target, thirdParty string) func(*room) draft {
 		return fixed(state("m.room.member", target, sender, fmt.Sprintf(`{"membership":"invite","third_party_invite":%s}`, thirdParty)))
 	}
@@ -54,9 +54,9 @@ func TestThirdPartyInvites(t *testing.T) {
 		{name: "A signed invite is allowed.", setup: one, event: invite(alice, stranger, by(is)), want: "ok"},
 		{name: "One signature of several suffices.", setup: one, event: invite(alice, stranger, by(other, is)), want: "ok"},
 		{name: "The key may be in the list.", want: "ok", event: invite(alice, stranger, by(is)),
-			setup: published(`{"public_key":"` + key(other, base64.RawStdEncoding) + `","public_keys":[{"public_key":"` + key(is, base64.RawURLEncoding) + `"}]}`)},
+			setup: published(`{"public_key":"` + publicKey(other, base64.RawStdEncoding) + `","public_keys":[{"public_key":"` + publicKey(is, base64.RawURLEncoding) + `"}]}`)},
 		{name: "The key may be padded.", want: "ok", event: invite(alice, stranger, by(is)),
-			setup: published(`{"public_key":"` + key(is, base64.StdEncoding) + `"}`)},
+			setup: published(`{"public_key":"` + publicKey(is, base64.StdEncoding) + `"}`)},
 		{name: "The banned are not invited.", setup: one, want: rule(1),
 			event: invite(alice, outlaw, `{"signed":`+signed(t, `{"mxid":"`+outlaw+`","token":"token"}`, is)+`}`)},
 		{name: "An invite without what was signed is refused.", setup: one, event: invite(alice, stranger, `{}`), want: rule(2)},
@@ -82,8 +82,8 @@ func TestThirdPartyInviteIsBounded(t *testing.T) {
 	rules := rulesOf(t, "12")
 	r := newRoom(t, rules, "invite")
 	is := identity("is.example")
-	keys := strings.TrimSuffix(strings.Repeat(`{"public_key":"`+key(identity("other.example"), base64.RawStdEncoding)+`"},`, 500), ",")
-	r.set(state("m.room.third_party_invite", "token", alice, `{"public_keys":[`+keys+`,{"public_key":"`+key(is, base64.RawStdEncoding)+`"}]}`))
+	keys := strings.TrimSuffix(strings.Repeat(`{"public_key":"`+publicKey(identity("other.example"), base64.RawStdEncoding)+`"},`, 500), ",")
+	r.set(state("m.room.third_party_invite", "token", alice, `{"public_keys":[`+keys+`,{"public_key":"`+publicKey(is, base64.RawStdEncoding)+`"}]}`))
 	object := signed(t, `{"mxid":"`+stranger+`","token":"token"}`, is)
 	content := `{"membership":"invite","third_party_invite":{"signed":` + object + `}}`
 	if got := ruleOf(t, auth.Check(r.make(state("m.room.member", stranger, alice, content)), r.lookup)); got != "5.4.1.8" {
@@ -94,7 +94,7 @@ func TestThirdPartyInviteIsBounded(t *testing.T) {
 // Whatever the third-party invite is, it is allowed or refused.
 func FuzzThirdPartyInvite(f *testing.F) {
 	is := identity("is.example")
-	f.Add([]byte(`{"signed":`+signed(f, `{"mxid":"`+stranger+`","token":"token"}`, is)+`}`), []byte(`{"public_key":"`+key(is, base64.RawStdEncoding)+`"}`))
+	f.Add([]byte(`{"signed":`+signed(f, `{"mxid":"`+stranger+`","token":"token"}`, is)+`}`), []byte(`{"public_key":"`+publicKey(is, base64.RawStdEncoding)+`"}`))
 	f.Add([]byte(`{"signed":{"signatures":{"a":{"ed25519:0":1}}}}`), []byte(`{"public_keys":[[],{}]}`))
 	f.Fuzz(func(t *testing.T, invite, published []byte) {
 		invite, err := event.Canonical(invite)
