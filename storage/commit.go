@@ -102,6 +102,7 @@ const (
 	expectPolicy
 	expectCollection
 	expectNewEvent
+	expectAccount
 )
 
 // RoomHead expects the room's head to be at version, a value that no other
@@ -131,6 +132,12 @@ func NewEvent(room RoomNID, eventID id.EventID) Precondition {
 	return Precondition{kind: expectNewEvent, room: room, key: string(eventID)}
 }
 
+// AccountRevision expects that an account has not been revised since, and zero
+// that there is no such account.
+func AccountRevision(user id.UserID, revision int64) Precondition {
+	return Precondition{kind: expectAccount, want: revision, key: string(user)}
+}
+
 // ErrConflict is wrapped by the error of a commit whose preconditions no
 // longer held: build it again from a fresh reading.
 var ErrConflict = errors.New("the data changed meanwhile")
@@ -145,7 +152,7 @@ var ErrClosed = errors.New("the database is closed")
 type conflict struct{ Precondition }
 
 func (c conflict) Error() string {
-	what := [...]string{"room head", "transaction", "policy", "state collection", "event"}[c.kind]
+	what := [...]string{"room head", "transaction", "policy", "state collection", "event", "account"}[c.kind]
 	return fmt.Sprintf("%s changed meanwhile", what)
 }
 

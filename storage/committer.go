@@ -186,6 +186,7 @@ type observed struct {
 	once        map[string]*Duplicate
 	onceInGroup map[string]*Ticket
 	events      map[eventName]bool
+	accounts    map[string]int64
 	policy      int64
 	audit       auditTail
 }
@@ -208,10 +209,10 @@ func (g *groupWrite) checks() []check {
 	o := &g.seen
 	*o = observed{
 		heads: map[RoomNID]int64{}, collections: map[RoomNID]int64{},
-		once: map[string]*Duplicate{}, onceInGroup: map[string]*Ticket{}, events: map[eventName]bool{},
+		once: map[string]*Duplicate{}, onceInGroup: map[string]*Ticket{}, events: map[eventName]bool{}, accounts: map[string]int64{},
 	}
 	var rooms, eventRooms []int64
-	var keys, events []string
+	var keys, events, accounts []string
 	policy, audit := false, false
 	for _, t := range g.group {
 		audit = audit || len(t.commit.Audit) > 0
@@ -225,6 +226,8 @@ func (g *groupWrite) checks() []check {
 				events, eventRooms = append(events, p.key), append(eventRooms, int64(p.room))
 			case expectPolicy:
 				policy = true
+			case expectAccount:
+				accounts = append(accounts, p.key)
 			}
 		}
 	}
@@ -253,6 +256,15 @@ func (g *groupWrite) checks() []check {
 			var n eventName
 			err := r.Scan((*int64)(&n.room), &n.id)
 			o.events[n] = true
+			return err
+		}})
+	}
+	if accounts != nil {
+		out = append(out, check{selectRevised, []any{accounts}, func(r rowScanner) error {
+			var user string
+			var revision int64
+			err := r.Scan(&user, &revision)
+			o.accounts[user] = revision
 			return err
 		}})
 	}
@@ -307,6 +319,8 @@ func (o *observed) judge(t *Ticket) error {
 			ok = o.collections[p.room] == p.want
 		case expectPolicy:
 			ok = o.policy == p.want
+		case expectAccount:
+			ok = o.accounts[p.key] == p.want
 		case expectNewEvent:
 			ok = !o.events[eventName{p.room, p.key}]
 		case expectOnce:
@@ -338,6 +352,10 @@ func (o *observed) judge(t *Ticket) error {
 			o.collections[r.Room] = r.Epoch
 		case *PolicyBump:
 			o.policy++
+		case *Account:
+			o.accounts[string(r.User)] = 1
+		case *Revise:
+			o.accounts[string(r.User)]++
 		}
 	}
 	return nil
