@@ -73,15 +73,15 @@ var deviations = []deviation{
 			kick := string(c.content().Get("kick"))
 			return c.ev.Type() == "m.room.power_levels" && c.weAllow() && !c.rules.IntegerPowerLevels && (kick == "null" || kick == `"fifty"`)
 		}},
+	{"users_default is free", "10.3 covers users_default.", "rooms/v1/#authorisation-rules",
+		func(c *comparison) bool {
+			return c.changesLevels() && !c.weAllow() && strings.Contains(c.ours.Error(), "users_default")
+		}},
 	{"absent levels have their default", "10.3 to 10.7 compare values; a level that is absent has none.", "rooms/v1/#authorisation-rules",
 		func(c *comparison) bool { return c.changesLevels() && c.addsOrRemoves() }},
 	{"notifications of an equal level", "9.4.1 refuses to change a notification level greater than the sender's, not one equal to it.", "rooms/v6/#authorisation-rules",
 		func(c *comparison) bool {
 			return c.changesLevels() && c.weAllow() && c.rules.NotificationLevels && strings.Contains(c.theirs.Error(), "notification level")
-		}},
-	{"users_default is free", "10.3 covers users_default.", "rooms/v1/#authorisation-rules",
-		func(c *comparison) bool {
-			return c.changesLevels() && !c.weAllow() && strings.Contains(c.ours.Error(), "users_default")
 		}},
 }
 

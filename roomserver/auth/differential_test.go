@@ -153,7 +153,7 @@ func (g *generated) changedLevels() map[string]any {
 	}
 	content := sorted(g.t, string(current.Content())).(map[string]any)
 	for range 1 + g.random.IntN(2) {
-		if name := pick(g.random, "ban", "invite", "users_default", "state_default", "", "", "", ""); name != "" {
+		if name := pick(g.random, "ban", "invite", "users_default", "users_default", "state_default", "", "", "", ""); name != "" {
 			g.alter(content, name)
 			continue
 		}
@@ -165,7 +165,7 @@ func (g *generated) changedLevels() map[string]any {
 		content["users"].(map[string]any)[pick(g.random, "nobody", creator)] = 0
 	}
 	if g.chance(15) {
-		content["kick"] = pick[any](g.random, "fifty", nil, "50")
+		content["kick"] = pick[any](g.random, "fifty", nil, nil, "50")
 	}
 	return content
 }
@@ -206,6 +206,10 @@ func (g *generated) memberEvent(sender string) *event.PDU {
 	sender = pick(g.random, sender, sender, creator)
 	target := pick(g.random, append(slices.Clone(people), sender, sender, sender)...)
 	content := map[string]any{"membership": pick(g.random, "join", "join", "invite", "leave", "ban", "knock", "dance")}
+	if g.chance(10) { // a ban is often taken back
+		target, content["membership"] = alice, "leave"
+		g.set("m.room.member", alice, mod, map[string]any{"membership": "ban"})
+	}
 	if g.chance(30) {
 		content["join_authorised_via_users_server"] = pick(g.random, people...)
 	}
