@@ -261,3 +261,14 @@ func wantKind(t testing.TB, err error, kind fault.Kind) {
 		t.Errorf("got %v, want an error of kind %d", err, kind)
 	}
 }
+
+// srvRecords leads every name to these hosts, port 1.
+type srvRecords []string
+
+func (s srvRecords) LookupSRV(context.Context, string, string, string) (string, []*net.SRV, error) {
+	var out []*net.SRV
+	for _, host := range s {
+		out = append(out, &net.SRV{Target: host + ".", Port: 1})
+	}
+	return "", out, nil
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"entente/federation/keys"
+	"entente/internal/fault"
 	"entente/roomserver/event"
 	"github.com/klauspost/compress/gzip"
 )
@@ -121,6 +122,11 @@ func (c *Client) open(ctx context.Context, q call, read func(body io.Reader) err
 // Spec: server-server-api/#request-authentication
 func (c *Client) request(ctx context.Context, q call) (*http.Request, error) {
 	target, err := c.o.Resolver.Resolve(ctx, q.server)
+	switch fault.KindOf(err) {
+	case fault.Forbidden, fault.InvalidParam:
+		// Policy refuses a host on the way, or there is no such name.
+		return nil, fmt.Errorf("call %s: %w", q.server, err)
+	}
 	if err != nil {
 		return nil, unreachable(q.server, err)
 	}
