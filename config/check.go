@@ -3,7 +3,9 @@ package config
 import (
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -153,6 +155,10 @@ func (c *checker) identity() {
 }
 
 func (c *checker) signing() {
+	// A first start makes the key; one that is there must be usable.
+	if _, err := ReadSigningKey(c.cfg.Signing.KeyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.wrong("signing.key_file", "the signing key cannot be used: "+err.Error(), "correct the file or its permissions")
+	}
 	seen := map[string]bool{}
 	for i, key := range c.cfg.Signing.OldKeys {
 		at := index("signing.old_keys", i)
