@@ -160,9 +160,9 @@ func TestRateLimitsAreWaitedOutInPreparationAndEndAMeasurement(t *testing.T) {
 	if _, err := lab(t, fake).Send(t.Context(), SendPlan{Clients: 2, Count: 10}); err != nil {
 		t.Errorf("rate limits during preparation: %v", err)
 	}
-	fake.Limit = func(r *http.Request) bool {
+	fake = &fakeserver.Server{World: fakeserver.NewWorld(), Name: "a", Limit: func(r *http.Request) bool {
 		return strings.Contains(r.URL.Path, "/send/") && !strings.Contains(r.URL.Path, "/w")
-	}
+	}}
 	_, err := lab(t, fake).Send(t.Context(), SendPlan{Clients: 2, Count: 10})
 	var refusal *Refusal
 	if !errors.As(err, &refusal) || refusal.Errcode != "M_LIMIT_EXCEEDED" || !strings.Contains(err.Error(), "rate limits off") {
