@@ -1,8 +1,11 @@
 package stateres
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
+	"entente/internal/fault"
 	"entente/roomserver/event"
 )
 
@@ -25,21 +28,22 @@ type search struct {
 	r    *reader
 	live map[Chain]int64 // up to here, shared events are in the chain or reach it
 	dead map[Chain]int64 // from here on, none are and none do
-	// ahead holds frames whose first page was read ahead.
-	ahead map[Chain]*frame
+	// ahead holds searches whose first page was read ahead.
+	ahead map[Pos]*frame
 }
 
 func newSearch(r *reader) *search {
-	return &search{r: r, live: map[Chain]int64{}, dead: map[Chain]int64{}, ahead: map[Chain]*frame{}}
+	return &search{r: r, live: map[Chain]int64{}, dead: map[Chain]int64{}, ahead: map[Pos]*frame{}}
 }
 
 // raise notes that every fork reaches the event at pos.
 func (s *search) raise(pos Pos) { s.live[pos.Chain] = max(s.live[pos.Chain], pos.Seq) }
 
-// frame is a part of a chain that is being searched: from seq upwards.
+// frame is a part of a chain that is being searched: from seq up to below.
 type frame struct {
 	chain Chain
 	seq   int64
+	below int64
 	links []Link // read and not looked at yet
 	after *Link  // the last link read; nil before the first page
 	ended bool   // no more links to read
@@ -61,14 +65,7 @@ func (s *search) shared(ctx context.Context, n *node) (bool, error) {
 		s.raise(n.Pos)
 		return true, nil
 	}
-	found, err := s.climb(ctx, &frame{chain: c, seq: seq})
-	if err != nil {
-		return false, err
-	}
-	if found || own.NID == n.NID {
-		s.raise(n.Pos)
-	}
-	return found, nil
+	return s.climb(ctx, s.frame(n.Pos))
 }
 
 // climb searches depth first, without recursion. When it finds something
@@ -133,7 +130,14 @@ func (s *search) step(ctx context.Context, f *frame) (bool, error) {
 	if found, err := s.loose(ctx, f, loose); found || err != nil {
 		return found, err
 	}
-	return false, s.lookAhead(ctx, f)
+	if len(f.above) < 2 {
+		return false, nil
+	}
+	above := make([]Pos, len(f.above))
+	for i, l := range f.above {
+		above[i] = l.From
+	}
+	return false, s.begin(ctx, above)
 }
 
 // alive reports whether the citer of a link is shared, or is below something
@@ -183,75 +187,88 @@ func (s *search) next(f *frame) *frame {
 	for len(f.above) > 0 {
 		l := f.above[len(f.above)-1]
 		f.above = f.above[:len(f.above)-1]
-		if s.isDead(l.From) {
-			continue
+		if !s.isDead(l.From) {
+			return s.frame(l.From)
 		}
-		up := &frame{chain: l.From.Chain, seq: l.From.Seq}
-		if p, ok := s.ahead[up.chain]; ok && p.seq == up.seq {
-			delete(s.ahead, up.chain)
-			return p
-		}
-		return up
 	}
 	return nil
 }
 
-// lookAhead reads the first pages of all citers of f that wait, and what the
-// unconflicted state holds at the keys of those, in two calls.
-func (s *search) lookAhead(ctx context.Context, f *frame) error {
-	if len(f.above) < 2 {
+// frame is a search from p upwards, begun ahead if it was.
+func (s *search) frame(p Pos) *frame {
+	below := s.below(p.Chain)
+	if f := s.ahead[p]; f != nil && f.below >= below {
+		delete(s.ahead, p)
+		return f
+	}
+	return &frame{chain: p.Chain, seq: p.Seq, below: below}
+}
+
+// below is up to where a chain has to be searched.
+func (s *search) below(c Chain) int64 {
+	if d, ok := s.dead[c]; ok {
+		return d
+	}
+	return endless
+}
+
+// begin reads the first pages of the searches from some places, and what the
+// unconflicted state holds at the keys found, in two calls. Where several are
+// in one chain, each is read up to the next, since they are searched from the
+// highest down.
+func (s *search) begin(ctx context.Context, places []Pos) error {
+	places = slices.Clone(places)
+	slices.SortFunc(places, func(a, b Pos) int {
+		return cmp.Or(cmp.Compare(a.Chain, b.Chain), cmp.Compare(b.Seq, a.Seq))
+	})
+	var frames []*frame
+	var last Pos
+	for _, p := range places {
+		if p.Chain == 0 || p == last || s.isDead(p) || s.live[p.Chain] >= p.Seq || s.ahead[p] != nil {
+			continue
+		}
+		f := &frame{chain: p.Chain, seq: p.Seq, below: s.below(p.Chain)}
+		if p.Chain == last.Chain {
+			f.below = last.Seq
+		}
+		s.ahead[p], last = f, p
+		frames = append(frames, f)
+	}
+	if len(frames) == 0 {
 		return nil
-	}
-	low := map[Chain]int64{}
-	for _, l := range f.above {
-		if at, ok := low[l.From.Chain]; !ok || l.From.Seq < at {
-			low[l.From.Chain] = l.From.Seq
-		}
-	}
-	frames := make([]*frame, 0, len(low))
-	for _, l := range f.above {
-		if low[l.From.Chain] == l.From.Seq {
-			up := &frame{chain: l.From.Chain, seq: l.From.Seq}
-			frames = append(frames, up)
-			s.ahead[up.chain] = up
-			delete(low, l.From.Chain)
-		}
 	}
 	if err := s.read(ctx, frames); err != nil {
 		return err
 	}
 	var keys []event.Key
-	for _, up := range frames {
-		for _, l := range up.links {
+	for _, f := range frames {
+		for _, l := range f.links {
 			keys = append(keys, l.Key)
 		}
 	}
 	return s.r.loadShared(ctx, keys)
 }
 
-// read reads the next page of links into each frame. Their chains differ.
+// read reads the next page of links into each frame.
 func (s *search) read(ctx context.Context, frames []*frame) error {
 	ask := make([]Into, len(frames))
 	for i, f := range frames {
-		ask[i] = Into{Chain: f.chain, Low: f.seq, Below: endless, After: f.after, Limit: firstPage}
-		if d, ok := s.dead[f.chain]; ok {
-			ask[i].Below = d
-		}
+		ask[i] = Into{Chain: f.chain, Low: f.seq, Below: f.below, After: f.after, Limit: firstPage}
 		if f.after != nil {
 			ask[i].Limit = nextPages
 		}
 	}
-	links, err := s.r.src.Citers(ctx, ask)
+	pages, err := s.r.src.Citers(ctx, ask)
 	if err != nil {
 		return err
 	}
+	if len(pages) != len(ask) {
+		return fault.New(fault.Internal, "state resolution asked for the citers of %d chains and got %d", len(ask), len(pages))
+	}
 	for i, f := range frames {
-		n := 0
-		for n < len(links) && links[n].To.Chain == f.chain {
-			n++
-		}
-		f.links, links = links[:n:n], links[n:]
-		if f.ended = n < ask[i].Limit; n > 0 {
+		f.links = pages[i]
+		f.ended = len(f.links) < ask[i].Limit
+		if n := len(f.links); n > 0 {
 			f.after = &f.links[n-1]
 		}
 	}

@@ -61,6 +61,9 @@ func (r *reader) authDifference(ctx context.Context, forks [][]*node) (map[event
 			d.mark(n, one)
 		}
 	}
+	if err := d.expect(ctx, all); err != nil {
+		return nil, err
+	}
 	diff := map[event.NID]*node{}
 	for d.queue.Len() > 0 {
 		n := heap.Pop(&d.queue).(*node)
@@ -102,6 +105,22 @@ func (d *differ) mark(n *node, marks forkSet) {
 	}
 }
 
+// expect begins the searches that the queued events are likely to need.
+func (d *differ) expect(ctx context.Context, all forkSet) error {
+	var keys []event.Key
+	var places []Pos
+	for _, n := range d.queue {
+		if *d.marks[n.NID] != all {
+			keys = append(keys, n.key)
+			places = append(places, n.Pos)
+		}
+	}
+	if err := d.r.loadShared(ctx, keys); err != nil {
+		return err
+	}
+	return d.search.begin(ctx, places)
+}
+
 // descend reads the auth events of n. The longer the walk follows a chain, the
 // further it reads ahead in it, so that a long chain takes few calls and at
 // most twice the events.
@@ -110,22 +129,27 @@ func (d *differ) descend(ctx context.Context, n *node) error {
 	for _, nid := range n.Auth {
 		missing = missing || d.r.nodes[nid] == nil
 	}
-	if !missing {
-		return nil
+	c := n.Pos.Chain
+	if !missing || c == 0 {
+		return d.r.load(ctx, n.Auth)
 	}
-	want := n.Auth
-	if c := n.Pos.Chain; c != 0 {
-		if ahead := d.ahead[c]; ahead > 0 {
-			below, err := d.r.src.Span(ctx, []Span{{Chain: c, High: n.Pos.Seq - 1, Limit: ahead}})
-			if err != nil {
-				return err
-			}
-			want = append([]event.NID(nil), want...)
-			for _, e := range below {
-				want = append(want, e.NID)
-			}
-		}
-		d.ahead[c] = min(max(1, 2*d.ahead[c]), maxAhead)
+	ahead := d.ahead[c]
+	d.ahead[c] = min(max(1, 2*ahead), maxAhead)
+	if ahead == 0 {
+		return d.r.load(ctx, n.Auth)
 	}
-	return d.r.load(ctx, want)
+	below, err := d.r.src.Span(ctx, []Span{{Chain: c, High: n.Pos.Seq - 1, Limit: ahead}})
+	if err != nil {
+		return err
+	}
+	want := append([]event.NID(nil), n.Auth...)
+	places := make([]Pos, 0, len(below))
+	for _, e := range below {
+		want = append(want, e.NID)
+		places = append(places, e.Pos)
+	}
+	if err := d.r.load(ctx, want); err != nil {
+		return err
+	}
+	return d.search.begin(ctx, places)
 }

@@ -288,6 +288,11 @@ func TestSameAsTheSpecification(t *testing.T) {
 				for range 40 {
 					h.step()
 				}
+				// Events that turn out to be rejected later, on a state that
+				// was completed, say.
+				for range h.rng.IntN(4) {
+					h.events[2+h.rng.IntN(len(h.events)-2)].Rejected = true
+				}
 				for range 12 {
 					var states []state
 					for range 2 + h.rng.IntN(2) {

@@ -316,9 +316,10 @@ func (f *forks) Links(_ context.Context, ask []stateres.Out) ([]stateres.Link, e
 	return out, nil
 }
 
-func (f *forks) Citers(_ context.Context, ask []stateres.Into) ([]stateres.Link, error) {
-	var out []stateres.Link
-	for _, a := range ask {
+func (f *forks) Citers(_ context.Context, ask []stateres.Into) ([][]stateres.Link, error) {
+	out := make([][]stateres.Link, len(ask))
+	rows := 0
+	for q, a := range ask {
 		links := f.into[a.Chain]
 		i, _ := slices.BinarySearchFunc(links, a.Low, func(l stateres.Link, low int64) int { return cmp.Compare(l.To.Seq, low) })
 		if a.After != nil {
@@ -328,11 +329,12 @@ func (f *forks) Citers(_ context.Context, ask []stateres.Into) ([]stateres.Link,
 			}
 		}
 		for n := 0; i < len(links) && links[i].To.Seq < a.Below && n < a.Limit; i++ {
-			out = append(out, links[i])
+			out[q] = append(out[q], links[i])
 			n++
 		}
+		rows += len(out[q])
 	}
-	f.count("citers", len(out))
+	f.count("citers", rows)
 	return out, nil
 }
 

@@ -72,7 +72,7 @@ type Span struct {
 }
 
 // Index reads a room's chain cover. Each call answers a batch: the rows of
-// all the questions, one question after another.
+// all its questions together, in any order unless there is one question.
 type Index interface {
 	// Links reads links by the chain they leave.
 	Links(ctx context.Context, ask []Out) ([]Link, error)
@@ -84,9 +84,9 @@ type Index interface {
 // Unconflicted answer in the order asked.
 type Source interface {
 	Index
-	// Citers reads links by the chain they enter. The order among Keys is the
-	// source's own.
-	Citers(ctx context.Context, ask []Into) ([]Link, error)
+	// Citers reads links by the chain they enter, and answers each question
+	// by itself. The order among Keys is the source's own.
+	Citers(ctx context.Context, ask []Into) ([][]Link, error)
 	// Events reads events. One that is missing is an error.
 	Events(ctx context.Context, nids []event.NID) ([]Event, error)
 	// Unconflicted reads the state that all forks share: the event that every
