@@ -37,6 +37,7 @@ type listener struct {
 	server  *http.Server
 	sockets []net.Listener
 	secure  bool
+	drain   time.Duration      // drainTime
 	cancel  context.CancelFunc // ends the contexts of all requests
 }
 
@@ -52,7 +53,7 @@ func listen(ctx context.Context, cfg config.Listener, handler http.Handler, log 
 
 func bind(ctx context.Context, addresses []string, secure *tls.Config, handler http.Handler, log *slog.Logger) (*listener, error) {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	l := &listener{secure: secure != nil, cancel: cancel}
+	l := &listener{secure: secure != nil, drain: drainTime, cancel: cancel}
 	l.server = &http.Server{
 		Handler:           handler,
 		TLSConfig:         secure,
@@ -115,7 +116,7 @@ func (l *listener) serve(socket net.Listener) error {
 func (l *listener) stop(ctx context.Context) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
-	polls := time.AfterFunc(drainTime, l.cancel)
+	polls := time.AfterFunc(l.drain, l.cancel)
 	defer polls.Stop()
 	if err := l.server.Shutdown(grace); err != nil {
 		return l.server.Close()
