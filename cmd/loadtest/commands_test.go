@@ -29,7 +29,7 @@ func TestEveryScenarioRunsFromTheCommandLine(t *testing.T) {
 	defer a.Close()
 	b := httptest.NewServer((&fakeserver.Server{World: world, Name: "b", Secret: "s"}).Handler())
 	defer b.Close()
-	small := []string{"--target", a.URL, "--warm-up", "10", "--state", "8", "--members", "2", "--count", "5"}
+	small := []string{"--target", a.URL, "--warm-up", "10", "--state", "8", "--members", "2", "--count", "5", "--rest", "0"}
 	peer := []string{"--peer", b.URL, "--peer-secret", "s"}
 	tests := []struct {
 		name string
@@ -67,7 +67,7 @@ func TestEveryScenarioRunsFromTheCommandLine(t *testing.T) {
 func TestJSONOnStandardOutputStandsAlone(t *testing.T) {
 	a := httptest.NewServer((&fakeserver.Server{World: fakeserver.NewWorld(), Name: "a"}).Handler())
 	defer a.Close()
-	stdout, stderr, err := run(t, "send-sequential", "--target", a.URL, "--warm-up", "0", "--state", "0", "--members", "1", "--count", "3", "--json", "-", "--quiet")
+	stdout, stderr, err := run(t, "send-sequential", "--target", a.URL, "--warm-up", "0", "--state", "0", "--members", "1", "--count", "3", "--rest", "0", "--json", "-", "--quiet")
 	if err != nil || !json.Valid([]byte(stdout)) || !strings.HasPrefix(stderr, "scenario") {
 		t.Errorf("%v\nstdout:\n%s\nstderr:\n%s", err, stdout, stderr)
 	}

@@ -23,6 +23,7 @@ type options struct {
 	json         string
 	timeout      time.Duration
 	settle       time.Duration
+	rest         time.Duration
 	workers      int
 	quiet        bool
 }
@@ -42,6 +43,7 @@ func (o *options) register(f *pflag.FlagSet) {
 	f.StringVar(&o.json, "json", "", `also write the result as JSON to this file; "-" is standard output, and the table then goes to standard error`)
 	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after this time, preparation included")
 	f.DurationVar(&o.settle, "settle", 30*time.Second, "how long to wait for the next late delivery")
+	f.DurationVar(&o.rest, "rest", 3*time.Second, "pause between preparation and measurement, for what the server still has to do")
 	f.IntVar(&o.workers, "workers", 8, "requests in flight during preparation")
 	f.BoolVar(&o.quiet, "quiet", false, "no progress on standard error")
 }
@@ -69,7 +71,7 @@ func registerTarget(f *pflag.FlagSet, t *load.Target, prefix, who string) {
 func (o *options) run(ctx context.Context, scenario func(context.Context, *load.Lab) (*load.Result, error)) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	lab := &load.Lab{Realism: o.realism, Settle: o.settle, Workers: o.workers}
+	lab := &load.Lab{Realism: o.realism, Settle: o.settle, Rest: o.rest, Workers: o.workers}
 	o.target.AllowRemote, o.peer.AllowRemote = o.allowRemote, o.allowRemote
 	if lab.Server, err = load.Connect(o.target); err != nil {
 		return err

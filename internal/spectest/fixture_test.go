@@ -25,6 +25,10 @@ paths:
           content:
             application/json:
               schema: {$ref: definitions/thing.yaml}
+        "401":
+          content:
+            application/json:
+              schema: {type: object, required: [flows, session]}
         "404":
           $ref: "#/components/responses/gone"
     delete:
@@ -141,6 +145,8 @@ func TestResponseIsHeldToItsSchema(t *testing.T) {
 		{"too many items", "/_matrix/client/v3/things/all", 200, `[{"owner":"@a:b"},{"owner":"@a:b"},{"owner":"@a:b"}]`, "at most 2 items"},
 		{"listed error", thing, 404, `{"errcode":"M_NOT_FOUND"}`, "M_GONE"},
 		{"unlisted error", thing, 403, `{"error":"no"}`, `want the property "errcode"`},
+		{"authentication wanted", thing, 401, `{"flows":[]}`, `want the property "session"`},
+		{"token unknown where authentication may be wanted", thing, 401, `{"errcode":"M_UNKNOWN_TOKEN"}`, ""},
 		{"endpoint unknown to the specification", "/_matrix/client/unstable/x", 200, `[`, ""},
 		{"answer that is not JSON by the specification", "/_matrix/client/v3/media/x", 200, `bytes`, ""},
 	}

@@ -37,10 +37,13 @@ type Lab struct {
 	Peer *Server
 	// Realism is how rooms are prepared.
 	Realism Realism
-	// Progress is told what is being done; total is 0 where it is unknown.
+	// Progress is told what is being done and how much of it is.
 	Progress func(what string, done, total int)
 	// Settle is how long to wait for the next late delivery before giving up.
 	Settle time.Duration
+	// Rest is a pause between preparation and measurement, so that what the
+	// preparation left to do (checkpoints, queues) does not count.
+	Rest time.Duration
 	// Workers bounds the requests in flight during preparation.
 	Workers int
 
@@ -184,7 +187,10 @@ func (l *Lab) open(ctx context.Context, clients []*Client, ledger *Ledger) (stop
 // measure runs f between two looks at the servers' processes and fills the
 // result with what they used. f sets the counts.
 func (l *Lab) measure(ctx context.Context, r *Result, f func(ctx context.Context) error) error {
-	var err error
+	err := wait(ctx, l.Rest)
+	if err != nil {
+		return err
+	}
 	if r.Baseline, err = MeasureBaseline(l.Server.target.DataDir); err != nil {
 		return err
 	}
