@@ -20,9 +20,9 @@ var (
 )
 
 // CheckAnchors reads the comments of every Go file below root and reports
-// each `Spec: page/#anchor` that names no heading of the specification, and
-// each `Spec: page/` that names no page. Folders named testdata, vendor or
-// starting with a dot are left out.
+// each citation, the word Spec and a colon and then page/#anchor, that names
+// no heading of the specification; one of a whole page (rooms/) must name a
+// page. Folders named testdata, vendor or starting with a dot are left out.
 func (s *Spec) CheckAnchors(root string) []error {
 	var errs []error
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
@@ -70,7 +70,7 @@ func (s *Spec) checkCitation(line string) []error {
 	var errs []error
 	for _, rest := range citing.Split(line, -1)[1:] {
 		found := citation.FindAllStringSubmatch(rest, -1)
-		if len(found) == 0 { // a whole page, as in "Spec: rooms/"
+		if len(found) == 0 { // a whole page
 			page, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 			if _, err := s.Anchors(strings.Trim(page, "/.,;")); err != nil {
 				errs = append(errs, err)

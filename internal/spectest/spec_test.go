@@ -201,3 +201,9 @@ func TestRoutesOfTheSpecification(t *testing.T) {
 		t.Error("the coverage page is not stable")
 	}
 }
+
+func TestCitationsOfThisPackageExist(t *testing.T) {
+	for _, err := range FromEnv(t).CheckAnchors(".") {
+		t.Error(err)
+	}
+}
