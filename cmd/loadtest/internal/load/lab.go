@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -16,16 +17,25 @@ import (
 // Realism is how real the rooms of a run are.
 type Realism struct {
 	// State is how many state events a room has, members included.
-	State int
+	State int `json:"state"`
 	// Members is how many local members a room has; they need not sync.
-	Members int
+	Members int `json:"members"`
 	// WarmUp is how many messages are sent, over all rooms, before the
 	// measurement.
-	WarmUp int
+	WarmUp int `json:"warm_up"`
 	// OpenSyncs keeps a sync open for every client that sends.
-	OpenSyncs bool
+	OpenSyncs bool `json:"open_syncs"`
 	// RoomVersion is the version of the rooms; empty is the server's default.
-	RoomVersion string
+	RoomVersion string `json:"room_version,omitempty"`
+}
+
+// String says it as a table shows it.
+func (r Realism) String() string {
+	version := "default"
+	if r.RoomVersion != "" {
+		version = r.RoomVersion
+	}
+	return fmt.Sprintf("%d state events, %d members, %d messages before, open syncs %t, room version %s", r.State, r.Members, r.WarmUp, r.OpenSyncs, version)
 }
 
 // Lab prepares a homeserver for a scenario and measures it. A Lab serves one
@@ -204,6 +214,10 @@ func (l *Lab) measure(ctx context.Context, r *Result, f func(ctx context.Context
 			return err
 		}
 	}
+	own, err := usageOf("/proc", []int{os.Getpid()})
+	if err != nil {
+		return err
+	}
 	r.Started = time.Now()
 	if err := f(ctx); err != nil {
 		return err
@@ -216,6 +230,11 @@ func (l *Lab) measure(ctx context.Context, r *Result, f func(ctx context.Context
 		}
 		r.Servers = append(r.Servers, use(s.target, before[i], after))
 	}
+	now, err := usageOf("/proc", []int{os.Getpid()})
+	if err != nil {
+		return err
+	}
+	r.ToolCPUMicros = micros(now.cpu-own.cpu) / float64(max(1, r.Operations))
 	r.finish()
 	return nil
 }

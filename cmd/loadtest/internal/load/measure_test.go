@@ -143,10 +143,10 @@ func TestCountersAreSummedOverTheirLabels(t *testing.T) {
 func TestResultDerivesCostsPerOperation(t *testing.T) {
 	target := Target{Base: "http://h", PIDs: []int{1}, DataDir: "/d", Counters: []string{"commits"}}
 	r := &Result{
-		Scenario: "send-room", Operation: "send", Operations: 1000, Seconds: 2, Params: map[string]any{"clients": 16},
+		Scenario: "send-room", Operation: "send", Operations: 1000, Seconds: 2, Params: map[string]any{"clients": 16, "rooms": Realism{State: 50, Members: 10}},
 		Baseline: Baseline{SignMicros: 25, VerifyMicros: 50, FsyncMS: 0.5, FsyncDir: "/d"},
 		Delivery: &Deliveries{Expected: 3, Delivered: 3, Delay: &Summary{Count: 3, P50MS: 1.5}},
-		Figures:  map[string]float64{"extra": 7},
+		Figures:  map[string]float64{"extra": 7}, ToolCPUMicros: 41,
 	}
 	r.Servers = []ServerUse{use(target, snapshot{usage: usage{cpu: time.Second}, disk: 1 << 20, counters: map[string]float64{"commits": 5}},
 		snapshot{usage: usage{cpu: 1300 * time.Millisecond, rss: 64 << 20}, disk: 3 << 20, counters: map[string]float64{"commits": 205}})}
@@ -158,7 +158,7 @@ func TestResultDerivesCostsPerOperation(t *testing.T) {
 	if err := r.WriteText(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"500.0 send/s", "12.00 signatures", "64.0 after", "3 of 3, 0 twice", "p50 1.50 ms", "+200, 0.200/send", "+2.00 MiB", "25.00 us to make", "extra"} {
+	for _, want := range []string{"500.0 send/s", "12.00 signatures", "64.0 after", "3 of 3, 0 twice", "p50 1.50 ms", "+200, 0.200/send", "+2.00 MiB", "25.00 us to make", "extra", "50 state events, 10 members", "41.0 us/send"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, text.String())
 		}

@@ -26,6 +26,9 @@ type Result struct {
 	Delivery *Deliveries `json:"delivery,omitempty"`
 	Servers  []ServerUse `json:"servers"`
 	Baseline Baseline    `json:"baseline"`
+	// ToolCPUMicros is what this tool itself used for one operation: where it
+	// comes near the server's, the two compete for the same cores.
+	ToolCPUMicros float64 `json:"tool_cpu_us_per_op"`
 	// Figures are what only one scenario has, by name with unit.
 	Figures map[string]float64 `json:"figures,omitempty"`
 }
@@ -134,6 +137,7 @@ func (r *Result) WriteText(w io.Writer) error {
 			line("counter "+name, "%+.0f, %.3f/%s", s.Counters[name], s.Counters[name]/float64(max(1, r.Operations)), r.Operation)
 		}
 	}
+	line("CPU of this tool", "%.1f us/%s", r.ToolCPUMicros, r.Operation)
 	for _, key := range slices.Sorted(maps.Keys(r.Figures)) {
 		line(key, "%.2f", r.Figures[key])
 	}

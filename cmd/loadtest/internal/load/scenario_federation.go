@@ -55,7 +55,7 @@ func (l *Lab) Federation(ctx context.Context, p FederationPlan) (*Result, error)
 		}
 	}
 	r := &Result{Scenario: "federation", Operation: "message", Operations: p.Count, Params: map[string]any{
-		"clients": p.Clients, "receivers": p.Receivers, "count": p.Count, "rate": p.Rate, "realism": l.Realism,
+		"clients": p.Clients, "receivers": p.Receivers, "count": p.Count, "rate": p.Rate, "rooms": l.Realism,
 	}}
 	var latency Histogram
 	err = l.measure(ctx, r, func(ctx context.Context) error {
@@ -132,7 +132,7 @@ func (l *Lab) FederatedJoin(ctx context.Context, p JoinPlan) (*Result, error) {
 		return nil, err
 	}
 	r := &Result{Scenario: "federated-join", Operation: "join", Operations: p.Count, Params: map[string]any{
-		"state": p.State, "count": p.Count, "realism": l.Realism,
+		"state": p.State, "count": p.Count, "rooms": l.Realism,
 	}}
 	var latency Histogram
 	err = l.measure(ctx, r, func(ctx context.Context) error {

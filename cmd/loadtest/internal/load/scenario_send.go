@@ -74,7 +74,7 @@ func (l *Lab) furnish(ctx context.Context, n int, oneRoom bool) ([]*Client, []id
 
 func (l *Lab) measureSends(ctx context.Context, p SendPlan, senders []*Client, rooms []id.RoomID) (*Result, error) {
 	r := &Result{Scenario: p.Name, Operation: "send", Operations: p.Count, Params: map[string]any{
-		"clients": p.Clients, "count": p.Count, "one_room": p.OneRoom, "realism": l.Realism,
+		"clients": p.Clients, "count": p.Count, "one_room": p.OneRoom, "rooms": l.Realism,
 	}}
 	var latency Histogram
 	err := l.measure(ctx, r, func(ctx context.Context) error {

@@ -37,7 +37,7 @@ func (l *Lab) FanOut(ctx context.Context, p FanOutPlan) (*Result, error) {
 		return nil, err
 	}
 	r := &Result{Scenario: "fanout", Operation: "delivery", Operations: p.Count * p.Members, Params: map[string]any{
-		"members": p.Members, "rate": p.Rate, "count": p.Count, "realism": l.Realism,
+		"members": p.Members, "rate": p.Rate, "count": p.Count, "rooms": l.Realism,
 	}}
 	var latency Histogram
 	err = l.measure(ctx, r, func(ctx context.Context) error {
@@ -92,7 +92,7 @@ func (l *Lab) SyncLatency(ctx context.Context, count int) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Result{Scenario: "sync-latency", Operation: "round", Operations: count, Params: map[string]any{"count": count, "realism": l.Realism}}
+	r := &Result{Scenario: "sync-latency", Operation: "round", Operations: count, Params: map[string]any{"count": count, "rooms": l.Realism}}
 	var latency Histogram
 	err = l.measure(ctx, r, func(ctx context.Context) error {
 		var buf bytes.Buffer
@@ -144,7 +144,7 @@ func (l *Lab) InitialSync(ctx context.Context, rooms, count int) (*Result, error
 	if err := l.warm(ctx, creators, made); err != nil {
 		return nil, err
 	}
-	r := &Result{Scenario: "initial-sync", Operation: "sync", Operations: count, Params: map[string]any{"rooms": rooms, "count": count, "realism": l.Realism}}
+	r := &Result{Scenario: "initial-sync", Operation: "sync", Operations: count, Params: map[string]any{"joined": rooms, "count": count, "rooms": l.Realism}}
 	var latency Histogram
 	var buf bytes.Buffer
 	err = l.measure(ctx, r, func(ctx context.Context) error {
