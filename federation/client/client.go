@@ -22,6 +22,7 @@ import (
 
 	"entente/federation/resolve"
 	"entente/roomserver/event"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -68,11 +69,14 @@ type Options struct {
 	MaxConns int
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
+	// Metrics registers counters of calls; they are not shown when nil.
+	Metrics prometheus.Registerer
 }
 
 // Client calls other servers. It is safe for concurrent use.
 type Client struct {
-	o Options
+	o       Options
+	metrics *metrics
 
 	mu    sync.Mutex
 	peers map[string]*peer // guarded by mu
@@ -102,7 +106,7 @@ func New(o Options) *Client {
 	o.Stall = orDefault(o.Stall, defaultStall)
 	o.MaxPeers = orDefault(o.MaxPeers, defaultPeers)
 	o.MaxConns = orDefault(o.MaxConns, defaultConns)
-	return &Client{o: o, peers: map[string]*peer{}}
+	return &Client{o: o, metrics: newMetrics(o.Metrics), peers: map[string]*peer{}}
 }
 
 func orDefault[T comparable](v, otherwise T) T {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"entente/internal/dial"
 	"entente/internal/fault"
 	"entente/roomserver/event"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 func get(c *Client, server string) error {
@@ -324,6 +326,43 @@ func TestPeersInMemoryAreBounded(t *testing.T) {
 	_ = get(f.Client, "late.example")
 	if len(f.peers) != 1 {
 		t.Errorf("%d peers are kept after an hour", len(f.peers))
+	}
+}
+
+func TestCallsAreCounted(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	refuse := false
+	f := newFixture(t, says(oneEvent), func(o *Options) {
+		o.Metrics = reg
+		o.Allow = func(string) error {
+			if refuse {
+				return errors.New("refused")
+			}
+			return nil
+		}
+	})
+	_ = get(f.Client, peerName)
+	_ = get(f.Client, "absent.example")
+	f.peer.answers(fails(404, "{}"))
+	_ = get(f.Client, peerName)
+	_, _ = f.QueryDirectory(context.Background(), peerName, "#a:peer.example")
+	refuse = true
+	_ = get(f.Client, peerName)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if c := m.GetCounter(); c != nil {
+				got[m.GetLabel()[0].GetValue()+" "+m.GetLabel()[1].GetValue()] = c.GetValue()
+			}
+		}
+	}
+	want := map[string]float64{"event ok": 1, "event unreachable": 1, "event error": 1, "event refused": 1, "query error": 1}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -82,7 +82,9 @@ func (c *Client) do(ctx context.Context, q call, out any) error {
 
 // open calls and hands the body of a good answer to read, which may read no
 // more than the call's limit.
-func (c *Client) open(ctx context.Context, q call, read func(body io.Reader) error) error {
+func (c *Client) open(ctx context.Context, q call, read func(body io.Reader) error) (err error) {
+	start := c.o.Now()
+	defer func() { c.metrics.count(q, c.o.Now().Sub(start), err) }()
 	if err := c.o.Allow(q.server); err != nil {
 		return fmt.Errorf("call %s: %w", q.server, err)
 	}
@@ -130,15 +132,11 @@ func (c *Client) request(ctx context.Context, q call) (*http.Request, error) {
 	if err != nil {
 		return nil, unreachable(q.server, err)
 	}
-	at, err := url.Parse("https://" + target.Host + q.uri)
-	if err != nil {
-		return nil, unreachable(q.server, err)
-	}
 	var body io.Reader
 	if q.body != nil {
 		body = bytes.NewReader(q.body)
 	}
-	req, err := http.NewRequestWithContext(ctx, q.method, at.String(), body)
+	req, err := http.NewRequestWithContext(ctx, q.method, "https://"+target.Host+q.uri, body)
 	if err != nil {
 		return nil, unreachable(q.server, err)
 	}

@@ -380,7 +380,7 @@ func TestBackoffFromAPeerThatDoesNotAnswer(t *testing.T) {
 	r := newRing(t, c, n)
 	obj := signed(t, peer.Signer())
 	verify := func() error { return r.VerifyJSON(context.Background(), "peer.example", obj, c.now()) }
-	for i, wait := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second} {
+	for i, wait := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
 		wantKind(t, verify(), fault.Unreachable)
 		wantKind(t, verify(), fault.Unreachable)
 		if n.count("peer.example") != i+1 {

@@ -34,7 +34,7 @@ const (
 	// whatever keys strangers claim it has; firstRetry and lastRetry are the
 	// same for one that did not answer.
 	refetch    = 10 * time.Second
-	firstRetry = 5 * time.Second
+	firstRetry = time.Second
 	lastRetry  = 10 * time.Minute
 )
 
