@@ -13,7 +13,9 @@ const (
 	// maxElement bounds one event in an answer: 64 KiB in canonical form,
 	// more as a peer may write it.
 	maxElement = 512 << 10
-	maxKey     = 256
+	// maxMember bounds a member that is kept whole, such as a list of servers.
+	maxMember = 4 << 20
+	maxKey    = 256
 )
 
 // Errors of a stream.
@@ -186,7 +188,7 @@ func (s *splitter) member(key string, f field) error {
 		return err
 	}
 	if f.each == nil || c == 'n' {
-		value, err := s.value(maxElement)
+		value, err := s.value(maxMember)
 		if f.into != nil {
 			*f.into = bytes.Clone(value)
 		} else if err == nil && string(value) != "null" {

@@ -120,7 +120,7 @@ func TestStreamsOfLiars(t *testing.T) {
 		"no auth chain":         `{"state":[]}`,
 		"state twice":           `{"state":[],"state":[],"auth_chain":[]}`,
 		"an element too long":   `{"auth_chain":[],"state":[{"x":"` + long + `"}]}`,
-		"a member too long":     `{"auth_chain":[],"state":[],"event":{"x":"` + long + `"}}`,
+		"a member too long":     `{"auth_chain":[],"state":[],"event":{"x":"` + strings.Repeat(long, maxMember/maxElement) + `"}}`,
 		"a key too long":        `{"auth_chain":[],"state":[],"` + long + `":1}`,
 		"a string for an event": `{"auth_chain":[],"state":["$a"]}`,
 		"an object for a list":  `{"auth_chain":[],"state":{}}`,

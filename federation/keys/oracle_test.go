@@ -23,8 +23,8 @@ func (o oracle) VerifyJSONs(_ context.Context, requests []gomatrixserverlib.Veri
 	out := make([]gomatrixserverlib.VerifyJSONResult, len(requests))
 	for i, r := range requests {
 		s := o.own.Signer()
-		public, _ := o.own.public(s.KeyID)
-		out[i].Error = gomatrixserverlib.VerifyJSON(string(r.ServerName), gomatrixserverlib.KeyID(s.KeyID), public, r.Message)
+		key, _ := o.own.lookup(s.KeyID)
+		out[i].Error = gomatrixserverlib.VerifyJSON(string(r.ServerName), gomatrixserverlib.KeyID(s.KeyID), key.Public, r.Message)
 	}
 	return out, nil
 }

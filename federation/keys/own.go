@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -140,14 +141,27 @@ func (o *Own) signerAt(at time.Time) (key OwnKey, ok bool) {
 
 func (k OwnKey) expiredAt(at time.Time) bool { return !k.Until.IsZero() && !at.Before(k.Until) }
 
-// public is one of our keys, whatever its age.
-func (o *Own) public(key id.KeyID) (ed25519.PublicKey, bool) {
-	for i := range o.keys {
-		if o.keys[i].ID == key {
-			return o.keys[i].Public, true
+// lookup is one of our keys as a peer would know it now.
+func (o *Own) lookup(key id.KeyID) (Key, bool) {
+	now := o.now()
+	for _, k := range o.keys {
+		if k.ID == key {
+			return Key{Server: o.name, ID: k.ID, Public: k.Public, ValidUntil: math.MaxInt64, Expired: k.expiredTS(now)}, true
 		}
 	}
-	return nil, false
+	return Key{}, false
+}
+
+// expiredTS is when the key expired, zero for a current one. What nobody can
+// sign with any more is an old key, also when nobody wrote down since when.
+func (k OwnKey) expiredTS(now time.Time) int64 {
+	switch {
+	case k.expiredAt(now):
+		return k.Until.UnixMilli()
+	case k.Private == nil:
+		return now.UnixMilli()
+	}
+	return 0
 }
 
 // Document is our key document, signed by every key that is current. It is
@@ -179,20 +193,13 @@ func (o *Own) makeDocument(now time.Time) (doc []byte, renewAt time.Time, err er
 	current, old := map[id.KeyID]publishedKey{}, map[id.KeyID]publishedKey{}
 	var signers []event.Signer
 	for _, k := range o.keys {
-		published := publishedKey{Key: base64.RawStdEncoding.EncodeToString(k.Public)}
-		switch {
-		case k.expiredAt(now):
-			published.Expired = k.Until.UnixMilli()
+		published := publishedKey{Key: base64.RawStdEncoding.EncodeToString(k.Public), Expired: k.expiredTS(now)}
+		if published.Expired != 0 {
 			old[k.ID] = published
 			continue
-		case !k.Until.IsZero():
-			validUntil, renewAt = earlier(validUntil, k.Until), earlier(renewAt, k.Until)
 		}
-		if k.Private == nil {
-			// Nobody can prove a key that cannot sign, and nothing new is signed by it.
-			published.Expired = now.UnixMilli()
-			old[k.ID] = published
-			continue
+		if !k.Until.IsZero() {
+			validUntil, renewAt = earlier(validUntil, k.Until), earlier(renewAt, k.Until)
 		}
 		current[k.ID] = published
 		signers = append(signers, event.Signer{Server: o.name, KeyID: k.ID, Key: k.Private})

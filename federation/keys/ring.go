@@ -142,10 +142,10 @@ type want struct {
 // asked, of kind fault.Forbidden that there is no such key.
 func (r *Ring) lookup(ctx context.Context, w want) (ed25519.PublicKey, error) {
 	if r.own.Is(w.server) {
-		if key, ok := r.own.public(w.id); ok {
-			return key, nil
+		if key, ok := r.own.lookup(w.id); ok && key.good(w.at, w.use) {
+			return key.Public, nil
 		}
-		return nil, fault.New(fault.Forbidden, "%s is no key of this server", w.id)
+		return nil, fault.New(fault.Forbidden, "%s is no key of this server that is valid for this", w.id)
 	}
 	if pins, ok := r.pinned(w.server); ok {
 		if key, ok := pins[w.id]; ok {

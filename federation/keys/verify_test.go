@@ -173,6 +173,22 @@ func TestOurOwnSignaturesNeedNoFetch(t *testing.T) {
 	}
 }
 
+func TestOurOldKeysCountForTheirTimeOnly(t *testing.T) {
+	c := newClock()
+	expired := c.now().Add(-time.Hour)
+	leaked := event.Signer{Server: "us.example", KeyID: "ed25519:old", Key: private(3)}
+	r := newRing(t, c, newNetwork(), func(o *Options) {
+		o.Own = mustOwn(t, "us.example", c, OwnKey{ID: "ed25519:a", Private: private(1)},
+			OwnKey{ID: leaked.KeyID, Public: leaked.Key.Public().(ed25519.PublicKey), Until: expired})
+	})
+	if err := r.VerifyPDU(context.Background(), pdu(t, "12", leaked, expired.Add(-time.Minute))); err != nil {
+		t.Error(err)
+	}
+	wantKind(t, r.VerifyPDU(context.Background(), pdu(t, "12", leaked, c.now())), fault.Forbidden)
+	_, err := r.Authenticate(signedRequest(leaked, "GET", "/x", "us.example", "", ""), nil)
+	wantKind(t, err, fault.Unauthorized)
+}
+
 func BenchmarkVerifyPDUs(b *testing.B) {
 	c := newClock()
 	peer := mustOwn(b, "peer.example", c)

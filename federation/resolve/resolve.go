@@ -54,8 +54,7 @@ type Override struct {
 
 // Options are what a Resolver works with.
 type Options struct {
-	// Transport fetches .well-known files. Peers choose what it connects to:
-	// it needs a guarded dialer.
+	// Transport fetches .well-known files; NewTransport makes one.
 	Transport http.RoundTripper
 	// DNS looks up SRV records; net.DefaultResolver when nil.
 	DNS SRVResolver

@@ -2,11 +2,14 @@ package resolve
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"sync"
@@ -443,6 +446,32 @@ func TestADiscoveryThatHangsEnds(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func TestTheTransportChecksCertificatesAndAsksTheDialer(t *testing.T) {
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host != "example.com" || r.URL.Path != "/.well-known/matrix/server" {
+			t.Errorf("asked for %s on %s", r.URL, r.Host)
+		}
+		_, _ = io.WriteString(w, `{"m.server":"b.example:1"}`)
+	}))
+	web.Config.ErrorLog = log.New(io.Discard, "", 0)
+	web.StartTLS()
+	defer web.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate()) // valid for example.com
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if addr != "example.com:443" {
+			t.Errorf("connects to %s", addr)
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, web.Listener.Addr().String())
+	}
+	for want, pool := range map[string]*x509.CertPool{"b.example:1": roots, "example.com": x509.NewCertPool()} {
+		r := New(Options{Transport: NewTransport(dial, pool), DNS: newWorld()})
+		if got, err := r.Resolve(context.Background(), "example.com"); err != nil || got.Host != want {
+			t.Errorf("got %+v, %v, want %s", got, err, want)
+		}
+	}
 }
 
 func FuzzParseWellKnown(f *testing.F) {

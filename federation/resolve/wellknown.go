@@ -2,10 +2,13 @@ package resolve
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -24,6 +27,23 @@ const (
 	wellKnownBody      = 64 << 10
 	wellKnownRedirects = 5
 )
+
+// NewTransport makes a transport to fetch .well-known files with. Peers choose
+// what it connects to: dial wants to be a guarded dialer's. Roots are the
+// certificate authorities that web servers must go back to; nil for the
+// system's.
+func NewTransport(dial func(ctx context.Context, network, addr string) (net.Conn, error), roots *x509.CertPool) *http.Transport {
+	return &http.Transport{
+		DialContext:            dial,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    wellKnownTimeout,
+		MaxResponseHeaderBytes: wellKnownBody,
+		// A host is asked once a day or so.
+		DisableKeepAlives: true,
+		// The file is too short to be worth packing.
+		DisableCompression: true,
+	}
+}
 
 // wellKnownRecord is what a host's .well-known file last said.
 type wellKnownRecord struct {
