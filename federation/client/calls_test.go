@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"reflect"
 	"strings"
@@ -26,22 +27,25 @@ const (
 
 var fedV1, fedV2 = "/_matrix/federation/v1", "/_matrix/federation/v2"
 
-func TestEveryCallAsThePeerSeesIt(t *testing.T) {
-	ctx := context.Background()
-	raw := func(s ...string) (out []json.RawMessage) {
-		for _, one := range s {
-			out = append(out, json.RawMessage(one))
-		}
-		return out
+// callTest is a call, the request that the peer must see, its answer, and what
+// the call makes of that.
+type callTest struct {
+	call      func(c *Client) (any, error)
+	method    string
+	uri, body string
+	answer    string
+	want      any
+}
+
+func raw(s ...string) (out []json.RawMessage) {
+	for _, one := range s {
+		out = append(out, json.RawMessage(one))
 	}
-	total := int64(7)
-	for name, test := range map[string]struct {
-		call      func(c *Client) (any, error)
-		method    string
-		uri, body string
-		answer    string
-		want      any
-	}{
+	return out
+}
+
+func membershipCalls(ctx context.Context) map[string]callTest {
+	return map[string]callTest{
 		"make_join": {func(c *Client) (any, error) {
 			return c.MakeJoin(ctx, peerName, room, user, []event.Version{"11", "12"})
 		},
@@ -69,6 +73,11 @@ func TestEveryCallAsThePeerSeesIt(t *testing.T) {
 			`{"pdus":{"$good":{},"$bad":{"error":"no\n"}}}`, map[id.EventID]string{"$bad": "no"}},
 		"an empty send": {func(c *Client) (any, error) { return c.Send(ctx, peerName, Transaction{ID: "t"}) },
 			"PUT", fedV1 + "/send/t", `{"edus":[],"origin":"us.example","origin_server_ts":0,"pdus":[]}`, `{"pdus":{}}`, map[id.EventID]string(nil)},
+	}
+}
+
+func roomCalls(ctx context.Context) map[string]callTest {
+	return map[string]callTest{
 		"event": {func(c *Client) (any, error) { return c.Event(ctx, peerName, eventID) },
 			"GET", fedV1 + "/event/$e%2Fvent", "", `{"origin":"x","origin_server_ts":1,"pdus":[{"a":1}]}`, json.RawMessage(`{"a":1}`)},
 		"state_ids": {func(c *Client) (any, error) {
@@ -86,6 +95,12 @@ func TestEveryCallAsThePeerSeesIt(t *testing.T) {
 			return c.GetMissingEvents(ctx, peerName, room, MissingRequest{Latest: []id.EventID{"$l"}, Limit: 10})
 		}, "POST", fedV1 + "/get_missing_events/%21r%2Foom:peer.example",
 			`{"earliest_events":[],"latest_events":["$l"],"limit":10,"min_depth":0}`, `{"events":[]}`, raw()},
+	}
+}
+
+func queryCalls(ctx context.Context) map[string]callTest {
+	total := int64(7)
+	return map[string]callTest{
 		"query/directory": {func(c *Client) (any, error) { return c.QueryDirectory(ctx, peerName, "#a b:peer.example") },
 			"GET", fedV1 + "/query/directory?room_alias=%23a+b%3Apeer.example", "", `{"room_id":"!r:x","servers":["x","y"]}`,
 			DirectoryAnswer{"!r:x", []string{"x", "y"}}},
@@ -107,7 +122,14 @@ func TestEveryCallAsThePeerSeesIt(t *testing.T) {
 			"GET", "/_matrix/key/v2/server", "", `{"x":1}`, []byte(`{"x":1}`)},
 		"keys by a notary": {func(c *Client) (any, error) { return c.QueryKeys(ctx, peerName, "[::1]:7", 99) },
 			"GET", "/_matrix/key/v2/query/%5B::1%5D:7?minimum_valid_until_ts=99", "", `{"server_keys":[{"a":1}]}`, [][]byte{[]byte(`{"a":1}`)}},
-	} {
+	}
+}
+
+func TestEveryCallAsThePeerSeesIt(t *testing.T) {
+	tests := membershipCalls(context.Background())
+	maps.Copy(tests, roomCalls(context.Background()))
+	maps.Copy(tests, queryCalls(context.Background()))
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, says(test.answer))
 			got, err := test.call(f.Client)
