@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
 )
 
 // position is where a setting stands in the file.
@@ -213,50 +213,6 @@ func (d *decoder) structure(n ast.Node, v reflect.Value, path string) {
 	}
 }
 
-// suggest guesses which setting an unknown key was meant to be: one beside
-// it, or one of the same name elsewhere.
-func (d *decoder) suggest(key, path string, in reflect.Type) string {
-	var names []string
-	for i := range in.NumField() {
-		if name := yamlName(in.Field(i)); name != "" {
-			names = append(names, name)
-		}
-	}
-	if name := nearest(key, names); name != "" {
-		return "did you mean " + name + "?"
-	}
-	if elsewhere := find(d.root, "", key); elsewhere != "" {
-		return "did you mean " + elsewhere + "?"
-	}
-	if path == "" {
-		return "remove it; \"entente config reference\" lists all settings"
-	}
-	return "remove it; here there are " + strings.Join(names, ", ")
-}
-
-// find is the path of a setting of that name, or empty.
-func find(t reflect.Type, path, name string) string {
-	for t.Kind() == reflect.Slice {
-		t = t.Elem()
-	}
-	if t.Kind() != reflect.Struct || reflect.PointerTo(t).Implements(textType) {
-		return ""
-	}
-	for i := range t.NumField() {
-		own := yamlName(t.Field(i))
-		if own == "" {
-			continue
-		}
-		if own == name {
-			return join(path, own)
-		}
-		if below := find(t.Field(i).Type, join(path, own), name); below != "" {
-			return below
-		}
-	}
-	return ""
-}
-
 func (d *decoder) list(n ast.Node, v reflect.Value, path string, enum []string) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
@@ -291,19 +247,6 @@ func (d *decoder) table(n ast.Node, v reflect.Value, path string) {
 	}
 }
 
-// literal is the text of a scalar as it was written, without quotes.
-func literal(n ast.Node) (string, bool) {
-	switch node := n.(type) {
-	case *ast.StringNode:
-		return node.Value, true
-	case *ast.LiteralNode:
-		return node.Value.Value, true
-	case *ast.IntegerNode, *ast.FloatNode:
-		return node.GetToken().Value, true
-	}
-	return "", false
-}
-
 // text decodes a value that parses itself.
 func (d *decoder) text(n ast.Node, v reflect.Value, path string) {
 	s, ok := literal(n)
@@ -327,7 +270,7 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, path string, enum []string
 			expected("put the text in quotes")
 			return
 		}
-		if len(enum) > 0 && !contains(enum, s) {
+		if len(enum) > 0 && !slices.Contains(enum, s) {
 			d.wrongAt(place(n), path, fmt.Sprintf("%q is not one of %s", s, strings.Join(enum, ", ")), choose(s, enum))
 			return
 		}
@@ -365,22 +308,6 @@ func valueOf(n *ast.IntegerNode, ok bool) any {
 	return n.Value
 }
 
-func contains(list []string, s string) bool {
-	for _, one := range list {
-		if one == s {
-			return true
-		}
-	}
-	return false
-}
-
-func choose(s string, enum []string) string {
-	if name := nearest(s, enum); name != "" {
-		return "did you mean " + name + "?"
-	}
-	return "choose one of them"
-}
-
 // fieldsOf maps the names of a struct's settings to its fields.
 func fieldsOf(t reflect.Type) map[string]reflect.StructField {
 	fields := make(map[string]reflect.StructField, t.NumField())
@@ -406,26 +333,4 @@ func join(path, key string) string {
 		return key
 	}
 	return path + "." + key
-}
-
-// kind says in words what a node is.
-func kind(n ast.Node) string {
-	switch node := n.(type) {
-	case *ast.MappingNode, *ast.MappingValueNode:
-		return "settings with names"
-	case *ast.SequenceNode:
-		return "a list"
-	case *ast.BoolNode:
-		return strconv.FormatBool(node.Value)
-	case *ast.NullNode:
-		return "nothing"
-	case *ast.StringNode, *ast.LiteralNode:
-		return "a text"
-	case *ast.IntegerNode, *ast.FloatNode:
-		return "the number " + n.GetToken().Value
-	}
-	if t := n.GetToken(); t != nil && t.Type != token.UnknownType {
-		return fmt.Sprintf("%q", t.Value)
-	}
-	return "something else"
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func (w *exampleWriter) section(v, def reflect.Value, indent string, off bool) {
 			w.b.WriteString("\n")
 		}
 		w.comment(w.docs.of(t, field.Name), indent)
-		stated := !off && (contains(always, field.Name) || !reflect.DeepEqual(v.Field(i).Interface(), def.Field(i).Interface()))
+		stated := !off && (slices.Contains(always, field.Name) || !reflect.DeepEqual(v.Field(i).Interface(), def.Field(i).Interface()))
 		switch {
 		case field.Type == reflect.TypeFor[Rate]():
 			rate := v.Field(i).Interface().(Rate)

@@ -36,8 +36,22 @@ func (c *Call) readBody() error {
 	if err != nil {
 		return err
 	}
-	c.body = body
+	c.body, c.bodyRead = body, true
 	return checkText(body, c.router.opts.MaxDepth)
+}
+
+// restTimeout bounds how long net/http waits for the rest of a body that
+// nobody read, before it takes the next request from the connection.
+const restTimeout = 5 * time.Second
+
+// boundRest keeps a sender whose body was not read, since the call was
+// refused before, from holding the connection. The next request on it sets
+// its own deadline.
+func (c *Call) boundRest() {
+	if c.bodyRead || c.r.ContentLength == 0 || c.r.Body == nil || c.r.Body == http.NoBody {
+		return
+	}
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(restTimeout))
 }
 
 // readBounded reads at most limit bytes, in one piece when the length is

@@ -1,12 +1,14 @@
 package web
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -140,6 +142,36 @@ func TestAStreamedBodyIsReadByTheHandlerAndBounded(t *testing.T) {
 		response.Body.Close()
 		if response.StatusCode != want {
 			t.Errorf("%d bytes got %d, want %d", size, response.StatusCode, want)
+		}
+	}
+}
+
+func TestAConnectionOutlivesARefusedBody(t *testing.T) {
+	rt := serve(t, Options{}, Route{Method: "POST", Path: "/x", Auth: AuthUser, Handle: decoding((*Call).Decode)})
+	server := httptest.NewServer(rt)
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for range 2 {
+		// The body, of two bytes, follows after the refusal.
+		if _, err := io.WriteString(conn, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "{}"); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+		if response.StatusCode != 401 {
+			t.Errorf("got %d", response.StatusCode)
 		}
 	}
 }

@@ -24,6 +24,7 @@ type Call struct {
 	values   [maxParams]string // path parameters, unescaped
 	query    url.Values        // nil until asked for
 	body     []byte
+	bodyRead bool
 	maxBody  int64
 	user     Principal
 	origin   string
@@ -209,17 +210,23 @@ func (c *Call) subject() string {
 	return c.remote.String()
 }
 
-// charge counts the call against its rate limit.
+// charge counts the call against its route's limit.
 func (c *Call) charge() error {
 	limiter := c.router.opts.Limiter
-	if limiter == nil || c.e.Rate == RateNone || c.user.Unlimited || !limiter.limits(c.e.Rate) {
+	if limiter == nil || c.user.Unlimited || !limiter.limits(c.e.Rate) {
 		return nil
 	}
-	wait := limiter.Take(c.e.Rate, c.subject(), c.start)
+	return c.Charge(c.e.Rate, c.subject())
+}
+
+// Charge counts the call against a limit once more, for another subject than
+// the caller: the account that someone tries to log in to, say.
+func (c *Call) Charge(class Class, subject string) error {
+	wait := c.router.opts.Limiter.Take(class, subject, c.start)
 	if wait == 0 {
 		return nil
 	}
-	c.router.opts.Metrics.limited.WithLabelValues(c.e.Rate.String()).Inc()
+	c.router.opts.Metrics.limited.WithLabelValues(class.String()).Inc()
 	err := fault.New(fault.Limited, "Too many requests")
 	err.RetryAfter = wait
 	return err

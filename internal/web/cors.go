@@ -9,7 +9,7 @@ var (
 	corsOrigin  = []string{"*"}
 	corsMethods = []string{"GET, POST, PUT, DELETE, OPTIONS"}
 	corsHeaders = []string{"X-Requested-With, Content-Type, Authorization"}
-	corsExpose  = []string{"Retry-After"}
+	corsExpose  = []string{"Retry-After, X-Request-Id"}
 	corsMaxAge  = []string{"86400"}
 )
 

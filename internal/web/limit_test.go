@@ -115,3 +115,19 @@ func TestALimitedBodyIsNotRead(t *testing.T) {
 		t.Errorf("a limited call with a bad body got %d", w.Code)
 	}
 }
+
+func TestAHandlerMayChargeAnotherSubject(t *testing.T) {
+	now := time.Unix(5000, 0)
+	rt := serve(t, Options{Limiter: NewLimiter(Limits{RateLogin: {PerSecond: 1, Burst: 1}}, 0, now), Now: func() time.Time { return now }},
+		Route{Method: "POST", Path: "/login/{user}", Auth: AuthNone, Handle: func(_ context.Context, c *Call) (any, error) {
+			return nil, c.Charge(RateLogin, c.Path("user"))
+		}})
+	for _, tc := range []struct {
+		user   string
+		status int
+	}{{"a", 200}, {"a", 429}, {"b", 200}} {
+		if w := ask(rt, "POST", "/login/"+tc.user, ""); w.Code != tc.status {
+			t.Errorf("%s: got %d", tc.user, w.Code)
+		}
+	}
+}

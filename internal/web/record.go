@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -15,7 +14,8 @@ func (rt *Router) record(c *Call, took time.Duration) {
 	if c.status >= http.StatusInternalServerError {
 		level = slog.LevelError
 	}
-	if !rt.opts.Logger.Enabled(context.WithoutCancel(c.r.Context()), level) {
+	ctx := c.r.Context()
+	if !rt.opts.Logger.Enabled(ctx, level) {
 		return
 	}
 	var fields [12]slog.Attr
@@ -43,5 +43,5 @@ func (rt *Router) record(c *Call, took time.Duration) {
 	if c.err != nil && level == slog.LevelError {
 		attrs = append(attrs, slog.String("cause", c.err.Error()))
 	}
-	rt.opts.Logger.LogAttrs(context.WithoutCancel(c.r.Context()), level, "request", attrs...)
+	rt.opts.Logger.LogAttrs(ctx, level, "request", attrs...)
 }

@@ -264,6 +264,10 @@ func (c *Call) refuse(err error) {
 		return
 	}
 	setRetryAfter(c.w.Header(), err)
+	if w.status >= http.StatusInternalServerError {
+		// What a user can quote to an operator, who finds it in the log.
+		c.w.Header().Set("X-Request-Id", c.RequestID())
+	}
 	if failed := c.write(w.status, "", bodyOf(err, w)); failed != nil {
 		c.status = w.status
 	}
@@ -282,6 +286,7 @@ func (rt *Router) finish(c *Call) {
 			aborted = begun
 		}
 	}
+	c.boundRest()
 	took := rt.opts.Now().Sub(c.start)
 	m := rt.opts.Metrics
 	m.inFlight.Dec()

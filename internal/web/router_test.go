@@ -412,6 +412,9 @@ func TestPanicsAnswer500AndAreLogged(t *testing.T) {
 	if w.Code != 500 || errcode(w) != "M_UNKNOWN" || strings.Contains(w.Body.String(), "broken") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
+	if id := w.Header().Get("X-Request-Id"); id == "" || !strings.Contains(log.String(), id) {
+		t.Errorf("the request ID %q is not in the log", id)
+	}
 	if !strings.Contains(log.String(), "panic: broken") || !strings.Contains(log.String(), "router_test.go") {
 		t.Errorf("the log does not say where it panicked: %s", log.String())
 	}
