@@ -65,7 +65,7 @@ func (f *flood) advance(ctx context.Context, idx Index) ([]Link, error) {
 //
 // The work is in the chains reached, not in the length of the auth chain.
 //
-// Spec: server-server-api/#auth-chain
+// Spec: rooms/v12/#definitions
 func AuthChain(ctx context.Context, idx Index, from []Pos) ([]Span, error) {
 	f := newFlood(0)
 	for _, p := range from {
