@@ -132,8 +132,11 @@ func TestRowsReadFollowTheDifference(t *testing.T) {
 	if testing.Short() {
 		sizes = sizes[:2]
 	}
-	for _, v := range []event.Version{"1", "11", "12"} {
+	for _, v := range []event.Version{"12", "11", "1"} {
 		var first int
+		if v != "12" {
+			sizes = sizes[:2]
+		}
 		for _, members := range sizes {
 			f := partition(community(t, v, members), members)
 			before := f.rows

@@ -35,8 +35,9 @@ type Link struct {
 type Cited struct {
 	Key event.Key
 	Pos Pos
-	// Tip: no event follows it in its chain. Only asked of the auth event that
-	// has the same key as the event to be placed.
+	// Tip: no stored event follows it in its chain. Only asked of the auth
+	// event that has the same key as the event to be placed, unless the same
+	// Placer placed an event in that chain: it knows.
 	Tip bool
 }
 
@@ -52,28 +53,33 @@ func Citable(typ string) bool {
 	return false
 }
 
-// Place puts a state event into the chain cover, once its auth events are
-// known and placed. It may be called in any order that respects that, so
-// outliers and backfilled events are placed when they arrive. alloc gives a
-// new chain number and is called at most once.
+// Placer puts state events into the chain cover of one room: one, or many of
+// a batch that refer to one another. It must not be used concurrently.
+type Placer struct {
+	alloc func() Chain
+	tips  map[Chain]int64 // of the chains that it extended
+}
+
+// NewPlacer returns a Placer for events that are stored together. alloc gives
+// a new chain number of the room, and is called at most once an event.
+func NewPlacer(alloc func() Chain) *Placer {
+	return &Placer{alloc: alloc, tips: map[Chain]int64{}}
+}
+
+// Place places an event once all its auth events are placed. Any order that
+// respects that will do, so outliers and backfilled events are placed when
+// they arrive. The links are to be stored unless they are there already.
 //
-// The links are to be stored as they are, ignoring those already there; the
-// order of calls must match what Tip says, so that no two events share a
-// position.
-func Place(key event.Key, auth []Cited, alloc func() Chain) (Pos, []Link) {
+// Two events that take the same place, because what Tip says was out of date,
+// must not both be stored: the one that comes second is to be placed again.
+func (p *Placer) Place(key event.Key, auth []Cited) (Pos, []Link) {
 	pos := Pos{Seq: 1}
 	for _, a := range auth {
 		pos.Seq = max(pos.Seq, a.Pos.Seq+1)
 	}
 	if Citable(key.Type) {
-		for _, a := range auth {
-			if a.Key == key && a.Tip {
-				pos.Chain = a.Pos.Chain
-			}
-		}
-		if pos.Chain == 0 {
-			pos.Chain = alloc()
-		}
+		pos.Chain = p.chain(key, auth)
+		p.tips[pos.Chain] = pos.Seq
 	}
 	links := make([]Link, 0, len(auth))
 	for _, a := range auth {
@@ -87,4 +93,18 @@ func Place(key event.Key, auth []Cited, alloc func() Chain) (Pos, []Link) {
 		links = append(links, l)
 	}
 	return pos, links
+}
+
+// chain is the chain that an event goes on in, or a new one.
+func (p *Placer) chain(key event.Key, auth []Cited) Chain {
+	for _, a := range auth {
+		if a.Key != key {
+			continue
+		}
+		tip, mine := p.tips[a.Pos.Chain]
+		if mine && tip == a.Pos.Seq || !mine && a.Tip {
+			return a.Pos.Chain
+		}
+	}
+	return p.alloc()
 }

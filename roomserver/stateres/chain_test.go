@@ -40,7 +40,7 @@ func TestPlace(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			pos, links := stateres.Place(tt.key, tt.auth, func() stateres.Chain { return 9 })
+			pos, links := stateres.NewPlacer(func() stateres.Chain { return 9 }).Place(tt.key, tt.auth)
 			if pos != tt.want {
 				t.Errorf("place %v, want %v", pos, tt.want)
 			}
@@ -48,6 +48,24 @@ func TestPlace(t *testing.T) {
 				t.Errorf("links %v, want %v", links, tt.links)
 			}
 		})
+	}
+}
+
+// TestPlaceBatch places events that go on from one another without storing
+// them in between, and a fork of them.
+func TestPlaceBatch(t *testing.T) {
+	bob := event.Key{Type: "m.room.member", StateKey: "@bob:a.example"}
+	next := stateres.Chain(10)
+	p := stateres.NewPlacer(func() stateres.Chain { next++; return next })
+	stored := stateres.Cited{Key: bob, Pos: stateres.Pos{Chain: 3, Seq: 4}, Tip: true}
+	first, _ := p.Place(bob, []stateres.Cited{stored})
+	second, _ := p.Place(bob, []stateres.Cited{{Key: bob, Pos: first}})
+	fork, _ := p.Place(bob, []stateres.Cited{stored})
+	onFork, _ := p.Place(bob, []stateres.Cited{{Key: bob, Pos: fork}})
+	got := []stateres.Pos{first, second, fork, onFork}
+	want := []stateres.Pos{{Chain: 3, Seq: 5}, {Chain: 3, Seq: 6}, {Chain: 11, Seq: 5}, {Chain: 11, Seq: 6}}
+	if !slices.Equal(got, want) {
+		t.Errorf("places %v, want %v", got, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package stateres
 import (
 	"container/heap"
 	"context"
+	"slices"
 
 	"entente/roomserver/event"
 )
@@ -36,8 +37,8 @@ type differ struct {
 	r      *reader
 	search *search
 	queue  ranked
-	marks  map[event.NID]*forkSet // which forks' conflicted events reach it
-	ahead  map[Chain]int          // how many events the walk reads ahead, by chain
+	marks  map[event.NID]forkSet // which forks' conflicted events reach it
+	ahead  map[Chain]int         // how many events the walk reads ahead, by chain
 }
 
 // authDifference finds the events that are in the auth chain of some forks'
@@ -47,7 +48,7 @@ type differ struct {
 // Spec: rooms/v2/#definitions, auth difference. Why this is the difference of
 // the full states is in docs/adr/0003-chain-cover.md.
 func (r *reader) authDifference(ctx context.Context, forks [][]*node) (map[event.NID]*node, error) {
-	d := &differ{r: r, search: newSearch(r), marks: map[event.NID]*forkSet{}, ahead: map[Chain]int{}}
+	d := &differ{r: r, search: newSearch(r), marks: map[event.NID]forkSet{}, ahead: map[Chain]int{}}
 	all := allForks(len(forks))
 	for _, fork := range forks {
 		if err := r.loadAuth(ctx, fork); err != nil {
@@ -55,7 +56,7 @@ func (r *reader) authDifference(ctx context.Context, forks [][]*node) (map[event
 		}
 	}
 	for i, fork := range forks {
-		var one forkSet
+		one := newForkSet(len(forks))
 		one.add(i)
 		for _, n := range fork {
 			d.mark(n, one)
@@ -67,8 +68,8 @@ func (r *reader) authDifference(ctx context.Context, forks [][]*node) (map[event
 	diff := map[event.NID]*node{}
 	for d.queue.Len() > 0 {
 		n := heap.Pop(&d.queue).(*node)
-		marks := *d.marks[n.NID]
-		if marks == all {
+		marks := d.marks[n.NID]
+		if slices.Equal(marks, all) {
 			d.search.raise(n.Pos)
 			continue
 		}
@@ -97,7 +98,7 @@ func (d *differ) mark(n *node, marks forkSet) {
 		}
 		m := d.marks[nid]
 		if m == nil {
-			m = new(forkSet)
+			m = make(forkSet, len(marks))
 			d.marks[nid] = m
 			heap.Push(&d.queue, a)
 		}
@@ -110,7 +111,7 @@ func (d *differ) expect(ctx context.Context, all forkSet) error {
 	var keys []event.Key
 	var places []Pos
 	for _, n := range d.queue {
-		if *d.marks[n.NID] != all {
+		if !slices.Equal(d.marks[n.NID], all) {
 			keys = append(keys, n.key)
 			places = append(places, n.Pos)
 		}

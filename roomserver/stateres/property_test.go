@@ -278,7 +278,7 @@ func TestSameAsTheSpecification(t *testing.T) {
 	for _, v := range versions {
 		t.Run(string(v), func(t *testing.T) {
 			t.Parallel()
-			seeds := uint64(60)
+			seeds := uint64(40)
 			if testing.Short() {
 				seeds = 10
 			}

@@ -48,6 +48,9 @@ func (r *reader) load(ctx context.Context, nids []event.NID) error {
 		if !ok || e.NID != want[i] {
 			return fault.New(fault.Internal, "state resolution: event %d is not the state event asked for", want[i])
 		}
+		if e.Pos.Chain == 0 && Citable(e.PDU.Type()) {
+			return fault.New(fault.Internal, "state resolution: event %d has no place in the chain cover", e.NID)
+		}
 		r.nodes[e.NID] = &node{Event: e, key: event.Key{Type: e.PDU.Type(), StateKey: stateKey}}
 	}
 	return nil

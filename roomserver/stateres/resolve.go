@@ -26,9 +26,6 @@ func Resolve(ctx context.Context, rules *event.Rules, conflicts []Conflict, src 
 		return nil, nil
 	}
 	forks := len(conflicts[0].NIDs)
-	if forks > maxForks {
-		return nil, fault.New(fault.Internal, "state resolution of %d forks, more than %d", forks, maxForks)
-	}
 	r := newReader(src)
 	var nids []event.NID
 	for _, c := range conflicts {

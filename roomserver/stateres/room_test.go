@@ -129,7 +129,8 @@ func (r *room) store(p *event.PDU, d draft) event.NID {
 		pos := r.events[a].Pos
 		cited[i] = stateres.Cited{Key: r.keys[a], Pos: pos, Tip: r.tips[pos.Chain] == pos.Seq}
 	}
-	pos, links := stateres.Place(key, cited, func() stateres.Chain { return stateres.Chain(len(r.spans) + 1) })
+	placer := stateres.NewPlacer(func() stateres.Chain { return stateres.Chain(len(r.spans) + 1) })
+	pos, links := placer.Place(key, cited)
 	if pos.Chain != 0 {
 		if r.tips[pos.Chain] >= pos.Seq {
 			r.t.Fatalf("event %d takes a place that is taken: %v", nid, pos)

@@ -85,7 +85,9 @@ type Index interface {
 type Source interface {
 	Index
 	// Citers reads links by the chain they enter, and answers each question
-	// by itself. The order among Keys is the source's own.
+	// by itself. The order among Keys is the source's own. Links of events
+	// that arrived after the last of the forks' states was known may be left
+	// out: nothing in those states can be above them.
 	Citers(ctx context.Context, ask []Into) ([][]Link, error)
 	// Events reads events. One that is missing is an error.
 	Events(ctx context.Context, nids []event.NID) ([]Event, error)
