@@ -36,6 +36,8 @@ const (
 	Device SubjectKind = 8
 	// Profile: the user's profile changed. ID is the user's number.
 	Profile SubjectKind = 9
+	// Redacted: a stored event was redacted. ID is the event's number.
+	Redacted SubjectKind = 10
 )
 
 // Subject is one thing that a commit changed.
