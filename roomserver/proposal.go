@@ -25,6 +25,11 @@ type Committed struct {
 	Deltas []*storage.Delta
 	// Members are the memberships that changed.
 	Members []*storage.Member
+	// Last is the commit's last position.
+	Last storage.Position
+
+	existing id.EventID       // what made a change unnecessary
+	redacted []*storage.Event // redacted forms of events
 }
 
 // proposal is a change of a room while it is built.
@@ -41,9 +46,8 @@ type proposal struct {
 	audit     []storage.AuditRecord
 	once      *storage.Transaction
 	positions int
-	nids      []event.NID // allocated and not used yet
 	exclude   string      // the server that sent us the event, which needs no copy
-	deltas    map[state.KeyNum]*storage.Delta
+	keys      []event.Key // state keys that it numbers
 }
 
 const proposalAttempts = 20
@@ -77,16 +81,13 @@ func (s *Server) tryUpdate(ctx context.Context, r *room, build func(p *proposal)
 	if ticket == nil { // there was nothing to do
 		return &p.done, nil
 	}
-	if _, err = ticket.Wait(ctx); err != nil {
+	if p.done.Last, err = ticket.Wait(ctx); err != nil {
 		if ctx.Err() == nil {
 			r.held <- struct{}{}
 			r.resetHeld(generation)
 			r.unhold()
 		}
 		return nil, busy(err)
-	}
-	for _, e := range p.done.Events {
-		s.events.name(e)
 	}
 	return &p.done, nil
 }
@@ -107,14 +108,12 @@ func (s *Server) propose(ctx context.Context, r *room, build func(p *proposal) e
 	h := *r.head
 	p := &proposal{
 		ctx: ctx, server: s, room: r, base: h.Version, head: &h, done: Committed{Room: r.info},
-		deltas: map[state.KeyNum]*storage.Delta{},
-	}
-	p.head.servers = nil
-	if r.head.servers != nil {
-		p.head.servers = r.head.servers
 	}
 	policy := s.policy.expect()
 	if err := build(p); err != nil {
+		for _, key := range p.keys {
+			delete(r.keys, key)
+		}
 		return nil, nil, 0, err
 	}
 	if p.positions == 0 && len(p.write) == 0 {
@@ -330,6 +329,7 @@ func (p *proposal) number(key event.Key) (state.KeyNum, error) {
 		clear(p.room.keys)
 	}
 	p.room.keys[key] = num
+	p.keys = append(p.keys, key)
 	p.write = append(p.write, &storage.StateKey{Room: p.room.info.NID, Num: num, Key: key})
 	return num, nil
 }

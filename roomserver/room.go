@@ -46,8 +46,8 @@ type room struct {
 	stale   atomic.Bool // another node has moved the head
 
 	// guarded by held
-	head       *head // where the room will stand when all that is under way is committed; nil: not read
-	generation int   // counts how often head was thrown away
+	head       *head                      // where the room will stand when all that is under way is committed; nil: not read
+	generation int                        // counts how often head was thrown away
 	keys       map[event.Key]state.KeyNum // numbered by what is under way
 }
 

@@ -135,27 +135,48 @@ func (s *Server) InfoOf(ctx context.Context, nid storage.RoomNID) (*storage.Room
 	return found[0], nil
 }
 
-// follow keeps what is cached true when another node, or another command,
-// changed a room.
+// follow gives what this node committed its positions, and keeps what is
+// cached true when another node, or a command, changed a room.
 func (s *Server) follow(e *storage.LogEntry) {
+	for _, c := range e.Commits {
+		if done, ok := c.Attachment.(*Committed); ok {
+			s.placed(done, c.First)
+		}
+	}
 	if e.Own {
 		return
 	}
 	e.Touched(func(subject storage.Subject, _ storage.Position) {
-		if subject.Kind == storage.Redacted {
+		switch subject.Kind {
+		case storage.Redacted:
 			s.events.events.Remove(event.NID(subject.ID))
-		}
-		if subject.Kind != storage.Room {
-			return
-		}
-		nid := storage.RoomNID(subject.ID)
-		s.mu.Lock()
-		r := s.rooms[nid]
-		s.mu.Unlock()
-		if r != nil {
-			r.stale.Store(true)
+		case storage.Room:
+			s.mu.Lock()
+			r := s.rooms[storage.RoomNID(subject.ID)]
+			s.mu.Unlock()
+			if r != nil {
+				r.stale.Store(true)
+			}
 		}
 	})
+}
+
+// placed makes what was committed known under its position.
+func (s *Server) placed(done *Committed, first storage.Position) {
+	for i, e := range done.Events {
+		done.Events[i] = e.Placed(first)
+		s.events.put(done.Events[i])
+		s.events.name(done.Events[i])
+	}
+	for _, d := range done.Deltas {
+		d.Place(first)
+	}
+	for _, m := range done.Members {
+		m.Place(first)
+	}
+	for _, e := range done.redacted {
+		s.events.put(e)
+	}
 }
 
 // room gives the in-memory room of a number. Rooms that are not in use may be

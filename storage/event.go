@@ -84,6 +84,16 @@ const UnknownRoot state.Root = -1
 // inserted outside the live timeline.
 func (e *Event) At(i int) *Event { e.live, e.tick = true, i; return e }
 
+// Placed is the event with the position that a commit starting at first gave
+// it.
+func (e *Event) Placed(first Position) *Event {
+	placed := *e
+	if e.live {
+		placed.Pos = first + Position(e.tick)
+	}
+	return &placed
+}
+
 const eventColumns = `nid, room, event_id, pos, status, top, before_root, after_root, prev, auth, chain, chain_seq, chain_prev,
 	rel_type, rel_to, redacted_by, replaces, flags, dests, reason, json`
 

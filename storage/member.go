@@ -61,6 +61,9 @@ type Member struct {
 // At makes the membership's position the i-th of its commit.
 func (m *Member) At(i int) *Member { m.tick = i; return m }
 
+// Place sets the position that a commit starting at first gave the membership.
+func (m *Member) Place(first Position) { m.Pos = first + Position(m.tick) }
+
 const memberColumns = `m.room, u.user_id, m.membership, m.event, m.pos, s.user_id, m.local, m.forgotten, m.stripped`
 
 const memberTables = ` FROM member m JOIN user_name u ON u.nid = m.user_nid JOIN user_name s ON s.nid = m.sender `
@@ -75,6 +78,7 @@ const (
 	selectMember       = `SELECT ` + memberColumns + memberTables + `WHERE m.room = $1 AND m.user_nid = $2`
 	selectMembers      = `SELECT ` + memberColumns + memberTables + `WHERE m.room = $1 AND m.membership = ANY($2)`
 	selectLocalMembers = `SELECT ` + memberColumns + memberTables + `WHERE m.room = $1 AND m.membership = $2 AND m.local`
+	selectHasLocal     = `SELECT EXISTS (SELECT 1 FROM member WHERE room = $1 AND membership = 1 AND local)`
 	selectUserRooms    = `SELECT ` + memberColumns + memberTables + `WHERE m.user_nid = $1 AND m.membership = ANY($2) AND m.local`
 )
 
@@ -140,6 +144,12 @@ func (v *View) Members(ctx context.Context, room RoomNID, with ...Membership) ([
 // LocalMembers lists our users with this membership of a room, in no order.
 func (v *View) LocalMembers(ctx context.Context, room RoomNID, with Membership) ([]*Member, error) {
 	return v.members(ctx, selectLocalMembers, int64(room), int64(with))
+}
+
+// HasLocalMember reports whether a user of ours has joined a room.
+func (v *View) HasLocalMember(ctx context.Context, room RoomNID) (has bool, err error) {
+	_, err = one(ctx, v.q, selectHasLocal, []any{int64(room)}, &has)
+	return has, err
 }
 
 // UserRooms lists a local user's memberships among these, in no order,

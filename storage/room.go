@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"entente/roomserver/event"
@@ -196,6 +197,24 @@ func (s Servers) Has(name string) bool {
 		}
 	}
 	return false
+}
+
+// With is the set with name in it.
+func (s Servers) With(name string) Servers {
+	if s.Has(name) {
+		return s
+	}
+	names := append(s.Names(), name)
+	slices.Sort(names)
+	return ServerSet(names)
+}
+
+// Without is the set without name in it.
+func (s Servers) Without(name string) Servers {
+	if !s.Has(name) {
+		return s
+	}
+	return ServerSet(slices.DeleteFunc(s.Names(), func(n string) bool { return n == name }))
 }
 
 func (v *View) serverSet(ctx context.Context, n int64) (Servers, error) {

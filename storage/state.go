@@ -185,6 +185,9 @@ type Delta struct {
 // At makes the delta's position the i-th of its commit.
 func (d *Delta) At(i int) *Delta { d.tick = i; return d }
 
+// Place sets the position that a commit starting at first gave the delta.
+func (d *Delta) Place(first Position) { d.Pos = first + Position(d.tick) }
+
 const (
 	insertDelta  = `INSERT INTO state_delta (room, pos, num, old, new, root) VALUES ($1, $2, $3, $4, $5, $6)`
 	selectDeltas = `SELECT pos, num, old, new, root FROM state_delta WHERE room = $1 AND pos > $2 AND pos <= $3 ORDER BY pos, num`

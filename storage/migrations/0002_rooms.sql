@@ -67,9 +67,9 @@ CREATE TABLE chain_link (
     to_chain   BIGINT NOT NULL,
     to_seq     BIGINT NOT NULL,
     from_chain BIGINT NOT NULL, -- 0: the citing event has no chain
-    num        BIGINT NOT NULL, -- number of the citing event's state key
     from_seq   BIGINT NOT NULL,
-    PRIMARY KEY (room, to_chain, to_seq, from_chain, num, from_seq)
+    num        BIGINT NOT NULL, -- number of the citing event's state key
+    PRIMARY KEY (room, to_chain, to_seq, from_chain, from_seq, num)
 );
 CREATE INDEX chain_link_from ON chain_link (room, from_chain, from_seq) WHERE from_chain <> 0;
 
