@@ -216,20 +216,19 @@ func (p *proposal) describe(e *storage.Event, authEvents []*storage.Event) error
 
 // place puts a state event into the chain-cover index.
 func (p *proposal) place(e *storage.Event, authEvents []*storage.Event) error {
-	stateKey, _ := e.PDU.StateKey()
-	key := event.Key{Type: e.PDU.Type(), StateKey: stateKey}
+	key, _ := stateKey(e.PDU)
 	num, err := p.number(key)
 	if err != nil {
 		return err
 	}
-	placed, err := p.server.place(p.ctx, e, key, authEvents)
-	if err != nil {
-		return err
+	if p.placer == nil {
+		p.placer = p.server.newPlacer(p.ctx)
 	}
-	for _, l := range placed {
+	links, err := p.placer.place(e, authEvents)
+	for _, l := range links {
 		p.write = append(p.write, &storage.ChainLink{Room: p.room.info.NID, From: l.From, Num: num, To: l.To})
 	}
-	return nil
+	return err
 }
 
 // describeContent reads an event's relation and its flags.

@@ -48,6 +48,7 @@ type proposal struct {
 	positions int
 	exclude   string      // the server that sent us the event, which needs no copy
 	keys      []event.Key // state keys that it numbers
+	placer    *placer
 }
 
 const proposalAttempts = 20
