@@ -44,8 +44,8 @@ type Entry struct {
 }
 
 // Into asks for links into a chain: those whose To.Seq is at least Low and
-// below Below, in the order (To.Seq, From.Chain, From.Seq, Key), after the
-// link After if it is not nil, at most Limit of them.
+// below Below, lowest To.Seq first, and in any fixed order among equals; from
+// after the link After if it is not nil, at most Limit of them.
 type Into struct {
 	Chain      Chain
 	Low, Below int64
@@ -85,9 +85,8 @@ type Index interface {
 type Source interface {
 	Index
 	// Citers reads links by the chain they enter, and answers each question
-	// by itself. The order among Keys is the source's own. Links of events
-	// that arrived after the last of the forks' states was known may be left
-	// out: nothing in those states can be above them.
+	// by itself. Links of events that arrived after the last of the forks'
+	// states was known may be left out: nothing in those states cites them.
 	Citers(ctx context.Context, ask []Into) ([][]Link, error)
 	// Events reads events. One that is missing is an error.
 	Events(ctx context.Context, nids []event.NID) ([]Event, error)
