@@ -53,25 +53,31 @@ func Citable(typ string) bool {
 	return false
 }
 
-// Placer puts state events into the chain cover of one room: one, or many of
-// a batch that refer to one another. It must not be used concurrently.
+// Place puts a state event into the chain cover of its room, once all its auth
+// events are placed. Any order that respects that will do, so outliers and
+// backfilled events are placed when they arrive. alloc gives a new chain
+// number of the room, and is called at most once. The links are to be stored
+// unless they are there already.
+//
+// Two events that take the same place, because what Tip says was out of date,
+// must not both be stored: the one that comes second is to be placed again.
+func Place(key event.Key, auth []Cited, alloc func() Chain) (Pos, []Link) {
+	return NewPlacer(alloc).Place(key, auth)
+}
+
+// Placer places the events of a batch, which may cite one another. It must not
+// be used concurrently.
 type Placer struct {
 	alloc func() Chain
 	tips  map[Chain]int64 // of the chains that it extended
 }
 
-// NewPlacer returns a Placer for events that are stored together. alloc gives
-// a new chain number of the room, and is called at most once an event.
+// NewPlacer returns a Placer for events of one room that are stored together.
 func NewPlacer(alloc func() Chain) *Placer {
 	return &Placer{alloc: alloc, tips: map[Chain]int64{}}
 }
 
-// Place places an event once all its auth events are placed. Any order that
-// respects that will do, so outliers and backfilled events are placed when
-// they arrive. The links are to be stored unless they are there already.
-//
-// Two events that take the same place, because what Tip says was out of date,
-// must not both be stored: the one that comes second is to be placed again.
+// Place is Place for the next event of the batch.
 func (p *Placer) Place(key event.Key, auth []Cited) (Pos, []Link) {
 	pos := Pos{Seq: 1}
 	for _, a := range auth {

@@ -40,7 +40,7 @@ func TestPlace(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			pos, links := stateres.NewPlacer(func() stateres.Chain { return 9 }).Place(tt.key, tt.auth)
+			pos, links := stateres.Place(tt.key, tt.auth, func() stateres.Chain { return 9 })
 			if pos != tt.want {
 				t.Errorf("place %v, want %v", pos, tt.want)
 			}

@@ -129,8 +129,7 @@ func (r *room) store(p *event.PDU, d draft) event.NID {
 		pos := r.events[a].Pos
 		cited[i] = stateres.Cited{Key: r.keys[a], Pos: pos, Tip: r.tips[pos.Chain] == pos.Seq}
 	}
-	placer := stateres.NewPlacer(func() stateres.Chain { return stateres.Chain(len(r.spans) + 1) })
-	pos, links := placer.Place(key, cited)
+	pos, links := stateres.Place(key, cited, func() stateres.Chain { return stateres.Chain(len(r.spans) + 1) })
 	if pos.Chain != 0 {
 		if r.tips[pos.Chain] >= pos.Seq {
 			r.t.Fatalf("event %d takes a place that is taken: %v", nid, pos)
