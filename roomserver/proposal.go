@@ -125,7 +125,7 @@ func (s *Server) propose(ctx context.Context, r *room, build func(p *proposal) e
 		r.resetHeld(r.generation)
 		return nil, nil, 0, busy(err)
 	}
-	r.head = p.head
+	r.head, r.last = p.head, ticket
 	return ticket, p, r.generation, nil
 }
 
@@ -324,8 +324,8 @@ func (p *proposal) number(key event.Key) (state.KeyNum, error) {
 	if err != nil || ok {
 		return num, err
 	}
-	num = state.KeyNum(p.head.Keys)
-	p.head.Keys++
+	num = state.KeyNum(p.head.keys)
+	p.head.keys++
 	if len(p.room.keys) >= fresh {
 		clear(p.room.keys)
 	}

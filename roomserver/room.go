@@ -64,6 +64,7 @@ type head struct {
 	latest  []*storage.Event // the forward extremities
 	servers map[string]int64 // joined members of each server; nil: not read
 	levels  *auth.PowerLevels
+	keys    int64 // how many state keys are numbered
 }
 
 // hold takes the room's turn.
@@ -89,7 +90,7 @@ func (r *room) resetHeld(generation int) {
 		return
 	}
 	r.generation++
-	r.head = nil
+	r.head, r.last = nil, nil
 	clear(r.keys)
 }
 
@@ -112,7 +113,8 @@ func (r *room) loadHeld(ctx context.Context) error {
 		if h.latest, err = r.server.eventsOf(ctx, r.info, stored.Latest); err != nil {
 			return err
 		}
-	} else if h.Keys, err = r.server.db.Latest().KeyCount(ctx, r.info.NID); err != nil {
+	}
+	if h.keys, err = r.server.db.Latest().KeyCount(ctx, r.info.NID); err != nil {
 		return err
 	}
 	r.head = h

@@ -99,12 +99,13 @@ const eventColumns = `nid, room, event_id, pos, status, top, before_root, after_
 
 const (
 	insertEvent = `INSERT INTO event (nid, room, event_id, pos, status, type, state_key, sender, depth, ts, top, before_root, after_root,
-		prev, auth, chain, chain_seq, chain_prev, rel_type, rel_to, redacted_by, replaces, flags, dests, reason, json)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)`
+		prev, auth, chain, chain_seq, chain_prev, rel_type, rel_to, redacts, redacted_by, replaces, flags, dests, reason, json)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)`
 	insertOutlier = insertEvent + ` ON CONFLICT (room, event_id) DO NOTHING`
 	// placeEvent gives an outlier its place in the room.
 	placeEvent = `UPDATE event SET pos = $2, status = $3, top = $4, before_root = $5, after_root = $6, prev = $7, replaces = $8,
 		flags = $9, dests = $10, reason = $11, depth = $12 WHERE nid = $1`
+	selectRedaction = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND redacts = $2 AND status = 1 ORDER BY nid LIMIT 10`
 	markRedacted    = `UPDATE event SET redacted_by = $2, json = $3, rel_type = NULL, rel_to = NULL WHERE nid = $1`
 	setEventRoots   = `UPDATE event SET before_root = $2, after_root = $3 WHERE nid = $1`
 	selectEventsNID = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND nid = ANY($2)`
@@ -125,7 +126,7 @@ func (e *Event) write(w *writer) {
 	}
 	w.exec(sql, int64(e.NID), int64(e.Room), string(e.PDU.ID()), e.position(), int64(e.Status), w.number(types, e.PDU.Type()), stateKey,
 		w.number(users, string(e.PDU.Sender())), e.PDU.Depth(), e.PDU.Timestamp(), e.Top, nullRoot(e.Before), nullRoot(e.After),
-		packNIDs(e.Prev), packNIDs(e.Auth), int64(e.Place.Chain), e.Place.Seq, e.ChainPrev, nullText(e.RelType), nullText(string(e.RelTo)),
+		packNIDs(e.Prev), packNIDs(e.Auth), int64(e.Place.Chain), e.Place.Seq, e.ChainPrev, nullText(e.RelType), nullText(string(e.RelTo)), nullText(string(e.PDU.Redacts())),
 		nullNID(e.RedactedBy), nullNID(e.Replaces), int64(e.Flags), e.destinations(w), nullText(e.Reason), encodeJSON(e.PDU.JSON()))
 }
 
@@ -183,6 +184,11 @@ func (v *View) Events(ctx context.Context, room *RoomInfo, nids []event.NID) ([]
 // room is not found.
 func (v *View) EventsByID(ctx context.Context, room *RoomInfo, ids []id.EventID) ([]*Event, error) {
 	return v.events(ctx, room, selectEventsID, int64(room.NID), texts(ids))
+}
+
+// RedactionsOf finds accepted redactions that name an event.
+func (v *View) RedactionsOf(ctx context.Context, room *RoomInfo, target id.EventID) ([]*Event, error) {
+	return v.events(ctx, room, selectRedaction, int64(room.NID), string(target))
 }
 
 // NIDs finds the numbers of those events that the room has.

@@ -55,11 +55,13 @@ type Member struct {
 	// JSON array. Spec: client-server-api/#stripped-state
 	Stripped []byte
 
+	live bool // as a row: it takes a position
 	tick int
 }
 
-// At makes the membership's position the i-th of its commit.
-func (m *Member) At(i int) *Member { m.tick = i; return m }
+// At makes the membership's position the i-th of its commit. Without, it has
+// none: it is written before the room that it is of can be seen.
+func (m *Member) At(i int) *Member { m.live, m.tick = true, i; return m }
 
 // Place sets the position that a commit starting at first gave the membership.
 func (m *Member) Place(first Position) { m.Pos = first + Position(m.tick) }
@@ -87,7 +89,11 @@ func (m *Member) write(w *writer) {
 	if m.Stripped != nil {
 		stripped = m.Stripped
 	}
-	w.exec(upsertMember, int64(m.Room), w.number(users, string(m.User)), int64(m.Membership), int64(m.Event), tick(m.tick),
+	var pos any = int64(0)
+	if m.live {
+		pos = tick(m.tick)
+	}
+	w.exec(upsertMember, int64(m.Room), w.number(users, string(m.User)), int64(m.Membership), int64(m.Event), pos,
 		w.number(users, string(m.Sender)), m.Local, stripped)
 }
 

@@ -105,8 +105,6 @@ type Head struct {
 	Depth int64
 	// Root is the current state.
 	Root state.Root
-	// Keys is how many state keys are numbered.
-	Keys int64
 	// Latest are the forward extremities.
 	Latest []event.NID
 	// Joined and Invited count members.
@@ -122,18 +120,18 @@ type Head struct {
 func (h *Head) At(i int) *Head { h.tick = i; return h }
 
 const (
-	upsertHead = `INSERT INTO room_head (room, version, collection, pos, depth, root, keys, latest, joined, invited, dests)
-		VALUES ($1, $2, 0, $3, $4, $5, $6, $7, $8, $9, $10)
+	upsertHead = `INSERT INTO room_head (room, version, collection, pos, depth, root, latest, joined, invited, dests)
+		VALUES ($1, $2, 0, $3, $4, $5, $6, $7, $8, $9)
 		ON CONFLICT (room) DO UPDATE SET version = excluded.version, pos = excluded.pos, depth = excluded.depth, root = excluded.root,
-		keys = excluded.keys, latest = excluded.latest, joined = excluded.joined, invited = excluded.invited, dests = excluded.dests`
-	selectHead = `SELECT room, version, collection, pos, depth, root, keys, latest, joined, invited, dests FROM room_head WHERE room = $1`
+		latest = excluded.latest, joined = excluded.joined, invited = excluded.invited, dests = excluded.dests`
+	selectHead = `SELECT room, version, collection, pos, depth, root, latest, joined, invited, dests FROM room_head WHERE room = $1`
 	// selectPositions reads where every room stands, for the index of positions.
 	selectPositions  = `SELECT room, pos FROM room_head`
 	updateCollection = `UPDATE room_head SET collection = $2 WHERE room = $1`
 )
 
 func (h *Head) write(w *writer) {
-	w.exec(upsertHead, int64(h.Room), int64(h.Version), tick(h.tick), h.Depth, int64(h.Root), h.Keys,
+	w.exec(upsertHead, int64(h.Room), int64(h.Version), tick(h.tick), h.Depth, int64(h.Root),
 		packNIDs(h.Latest), h.Joined, h.Invited, w.number(serverSets, string(h.Destinations)))
 }
 
@@ -143,7 +141,7 @@ func (v *View) Head(ctx context.Context, room RoomNID) (*Head, error) {
 	var latest []byte
 	var dests int64
 	found, err := one(ctx, v.q, selectHead, []any{int64(room)}, (*int64)(&h.Room), (*int64)(&h.Version), &h.Collection, (*int64)(&h.Pos),
-		&h.Depth, (*int64)(&h.Root), &h.Keys, &latest, &h.Joined, &h.Invited, &dests)
+		&h.Depth, (*int64)(&h.Root), &latest, &h.Joined, &h.Invited, &dests)
 	if err != nil || !found {
 		return nil, err
 	}

@@ -169,11 +169,16 @@ func distinct(in []string) []string {
 	return out
 }
 
+// AllKeys as a Delta's key says that so many keys changed that they are not
+// listed: a reader compares the root with the one before.
+const AllKeys state.KeyNum = 1<<32 - 1
+
 // Delta is one changed key of a room's current state.
 type Delta struct {
 	Room RoomNID
 	// Pos is when; as a row, the position that At names.
-	Pos      Position
+	Pos Position
+	// Num is the key's number, or AllKeys.
 	Num      state.KeyNum
 	Old, New event.NID // zero: none
 	// Root is the state after it.

@@ -16,7 +16,6 @@ CREATE TABLE room_head (
     pos        BIGINT NOT NULL, -- position of the latest event
     depth      BIGINT NOT NULL, -- highest depth of the live timeline
     root       BIGINT NOT NULL, -- current state
-    keys       BIGINT NOT NULL, -- how many state keys are numbered
     latest     BYTEA NOT NULL,  -- forward extremities: packed event numbers
     joined     BIGINT NOT NULL, -- members joined
     invited    BIGINT NOT NULL, -- members invited
@@ -45,6 +44,7 @@ CREATE TABLE event (
     chain_prev   BIGINT NOT NULL,    -- chain-cover index: rank of the event below it in its chain; 0: it is the first
     rel_type     TEXT,               -- m.relates_to: rel_type
     rel_to       TEXT,               -- m.relates_to: event_id
+    redacts      TEXT,               -- m.room.redaction: the event that it names
     redacted_by  BIGINT,             -- number of the redaction that was applied
     replaces     BIGINT,             -- number of the state event that this one replaced
     flags        BIGINT NOT NULL,    -- bits: 1 notifies, 2 encrypted, 4 contains a room mention
@@ -56,6 +56,7 @@ CREATE TABLE event (
 CREATE INDEX event_pos ON event (room, pos) WHERE pos IS NOT NULL;
 CREATE INDEX event_depth ON event (room, depth, nid) WHERE status = 1;
 CREATE INDEX event_dests ON event (pos, dests) WHERE dests IS NOT NULL;
+CREATE INDEX event_redacts ON event (room, redacts) WHERE redacts IS NOT NULL;
 CREATE INDEX event_relation ON event (room, rel_to) WHERE rel_to IS NOT NULL;
 CREATE INDEX event_chain ON event (room, chain, chain_seq) WHERE chain <> 0;
 -- a chain does not fork

@@ -1,0 +1,60 @@
+package storage
+
+import (
+	"context"
+
+	"entente/roomserver/event"
+
+	"maunium.net/go/mautrix/id"
+)
+
+// MissingPrev notes that an event cites another that this server does not
+// have: a backward extremity.
+type MissingPrev struct {
+	Room    RoomNID
+	EventID id.EventID
+	CitedBy event.NID
+}
+
+// FoundPrev removes the notes that an event is missing.
+type FoundPrev struct {
+	Room    RoomNID
+	EventID id.EventID
+}
+
+const (
+	insertMissing = `INSERT INTO missing_prev (room, event_id, cited_by) VALUES ($1, $2, $3) ON CONFLICT (room, event_id, cited_by) DO NOTHING`
+	deleteMissing = `DELETE FROM missing_prev WHERE room = $1 AND event_id = $2`
+	selectMissing = `SELECT m.event_id, m.cited_by FROM missing_prev m JOIN event e ON e.nid = m.cited_by
+		WHERE m.room = $1 AND e.depth <= $2 ORDER BY e.depth DESC LIMIT $3`
+	selectCiters = `SELECT cited_by FROM missing_prev WHERE room = $1 AND event_id = $2`
+)
+
+func (m *MissingPrev) write(w *writer) {
+	w.exec(insertMissing, int64(m.Room), string(m.EventID), int64(m.CitedBy))
+}
+
+func (f *FoundPrev) write(w *writer) { w.exec(deleteMissing, int64(f.Room), string(f.EventID)) }
+
+// MissingPrevs lists events that are missing, cited by events of at most this
+// depth, the deepest first.
+func (v *View) MissingPrevs(ctx context.Context, room RoomNID, depth int64, limit int) (out []MissingPrev, err error) {
+	err = each(ctx, v.q, selectMissing, []any{int64(room), depth, limit}, func(r rowScanner) error {
+		m := MissingPrev{Room: room}
+		err := r.Scan((*string)(&m.EventID), (*int64)(&m.CitedBy))
+		out = append(out, m)
+		return err
+	})
+	return out, err
+}
+
+// Citers lists the events that cite one that was missing.
+func (v *View) Citers(ctx context.Context, room RoomNID, eventID id.EventID) (out []event.NID, err error) {
+	err = each(ctx, v.q, selectCiters, []any{int64(room), string(eventID)}, func(r rowScanner) error {
+		var n int64
+		err := r.Scan(&n)
+		out = append(out, event.NID(n))
+		return err
+	})
+	return out, err
+}
