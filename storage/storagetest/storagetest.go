@@ -6,7 +6,6 @@ package storagetest
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -96,6 +95,6 @@ func Logger(t testing.TB) *slog.Logger {
 type testWriter struct{ testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
-	w.Log(fmt.Sprintf("%s", b))
+	w.Logf("%s", b)
 	return len(b), nil
 }
