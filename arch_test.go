@@ -18,7 +18,7 @@ import (
 // and all below it.
 var (
 	pure      = []string{"internal/fault", "roomserver/event", "roomserver/auth", "roomserver/state", "roomserver/stateres"}
-	wire      = []string{"internal/dial", "federation/keys", "federation/resolve", "federation/client"}
+	wire      = []string{"internal/dial", "internal/lru", "federation/keys", "federation/resolve", "federation/client"}
 	ground    = slices.Concat(pure, wire, []string{"storage", "cluster"})
 	domains   = []string{"roomserver", "accounts", "media", "governance"}
 	transport = slices.Concat(ground, domains, []string{"internal/web"})
@@ -38,6 +38,7 @@ type place struct {
 var atlas = []place{
 	{path: "internal/fault", why: "the kinds of errors: everything imports it, so it imports nothing"},
 	{path: "internal/dial", why: "plumbing has no domain"},
+	{path: "internal/lru", why: "plumbing has no domain"},
 	{path: "internal/spectest", why: "it reads the specification's files and knows nothing of the server that it judges"},
 	{path: "internal/web", may: []string{"internal/fault"}, why: "plumbing of all transports, which has no domain and no storage"},
 	{path: "config", why: "components take the few settings that they need, not the configuration: only cmd joins the two"},
