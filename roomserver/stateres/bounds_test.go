@@ -273,3 +273,36 @@ func benchmark(b *testing.B, f *forks) {
 	b.ReportMetric(float64(f.total())/float64(b.N), "rows/op")
 	b.ReportMetric(float64(f.calls)/float64(b.N), "calls/op")
 }
+
+// TestLaterEvents resolves two forks again after the room has gone on from one
+// of them, and many have cited what only that one has. With the ceiling of the
+// forks' states none of them is read, without it each at most once.
+func TestLaterEvents(t *testing.T) {
+	const later = 2000
+	g := community(t, "12", 1000)
+	quiet := g.fork(func(b *grown) {
+		b.put(draft{typ: "m.room.topic", sender: user(1), content: map[string]any{"topic": "t"}})
+	})
+	g.levels("@mod:a.example", 77)
+	g.put(draft{typ: "m.room.join_rules", sender: "@mod:a.example", content: map[string]any{"join_rule": "public", "n": 1}})
+	g.put(member(user(4999), user(4999), "join"))
+	busy := g.fork(func(*grown) {})
+	before := g.forks(quiet, busy)
+	want := before.resolve()
+	for i := range later {
+		g.put(member(user(5000+i), user(5000+i), "join"))
+	}
+	open, bounded := g.forks(quiet, busy), g.forks(quiet, busy).below()
+	for _, f := range []*forks{open, bounded} {
+		if d := g.diff(want, f.resolve()); d != "" {
+			t.Errorf("what came later changes the resolution:\n%s", d)
+		}
+	}
+	t.Logf("before %v, after %v, below the ceiling %v", before.rows, open.rows, bounded.rows)
+	if rows := open.total() - before.total(); rows > 4*later {
+		t.Errorf("%d rows read for %d later events", rows, later)
+	}
+	if bounded.total() > before.total() {
+		t.Errorf("%d rows read below the ceiling, %d before there were later events", bounded.total(), before.total())
+	}
+}

@@ -31,6 +31,23 @@ type Link struct {
 	To   Pos
 }
 
+// Ceiling is a bound on the chains of an event and of its whole auth chain,
+// or of all events of a state: no chain among them has a higher number. With
+// chains numbered as they begin, it tells what was known from what came later;
+// it holds whatever the order of the numbers.
+type Ceiling = Chain
+
+// CeilingOf is the ceiling of an event placed at pos, given those of its auth
+// events. For the state after an event, take the highest of this and the
+// ceilings of the states before; what state resolution adds is below those.
+func CeilingOf(pos Pos, auth ...Ceiling) Ceiling {
+	top := pos.Chain
+	for _, a := range auth {
+		top = max(top, a)
+	}
+	return top
+}
+
 // Cited is an auth event of an event to be placed.
 type Cited struct {
 	Key event.Key

@@ -221,6 +221,9 @@ func (h *history) agree(states []state) state {
 	if d := h.diff(want, got); d != "" {
 		h.t.Fatalf("%d forks of %d events resolve differently:\n%s", len(states), len(h.events)-1, d)
 	}
+	if d := h.diff(want, h.forks(states...).below().resolve()); d != "" {
+		h.t.Fatalf("leaving out what came later changes the resolution:\n%s", d)
+	}
 	return want
 }
 

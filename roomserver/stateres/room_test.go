@@ -42,6 +42,7 @@ type room struct {
 	from    map[stateres.Chain][]stateres.Link
 	known   map[stateres.Link]bool
 	depth   []int64
+	ceiling []stateres.Ceiling
 	counter int
 }
 
@@ -53,7 +54,7 @@ func newRoom(t testing.TB, version event.Version) *room {
 	}
 	return &room{
 		t: t, rules: rules, roomID: "!room:a.example",
-		events: []*stateres.Event{nil}, keys: []event.Key{{}}, depth: []int64{0},
+		events: []*stateres.Event{nil}, keys: []event.Key{{}}, depth: []int64{0}, ceiling: []stateres.Ceiling{0},
 		byID: map[id.EventID]event.NID{}, tips: map[stateres.Chain]int64{},
 		spans: map[stateres.Chain][]stateres.Entry{},
 		into:  map[stateres.Chain][]stateres.Link{}, from: map[stateres.Chain][]stateres.Link{},
@@ -157,6 +158,11 @@ func (r *room) store(p *event.PDU, d draft) event.NID {
 	r.events = append(r.events, &stateres.Event{NID: nid, PDU: p, Pos: pos, Auth: slices.Clone(d.auth), Rejected: d.rejected})
 	r.keys = append(r.keys, key)
 	r.depth = append(r.depth, depth)
+	ceilings := make([]stateres.Ceiling, len(d.auth))
+	for i, a := range d.auth {
+		ceilings[i] = r.ceiling[a]
+	}
+	r.ceiling = append(r.ceiling, stateres.CeilingOf(pos, ceilings...))
 	r.byID[p.ID()] = nid
 	return nid
 }
@@ -233,12 +239,28 @@ type forks struct {
 	rows     map[string]int
 	calls    int
 	conflict map[event.Key]bool
+	// ceiling leaves out the links from chains above it, unless it is zero.
+	ceiling stateres.Ceiling
 }
 
 var _ stateres.Source = (*forks)(nil)
 
 func (r *room) forks(states ...state) *forks {
 	return &forks{room: r, states: states, rows: map[string]int{}, conflict: map[event.Key]bool{}}
+}
+
+// below makes the source leave out what came after the forks.
+func (f *forks) below() *forks {
+	for i, s := range f.states {
+		var top stateres.Ceiling
+		for _, nid := range s {
+			top = max(top, f.room.ceiling[nid])
+		}
+		if i == 0 || top < f.ceiling {
+			f.ceiling = top
+		}
+	}
+	return f
 }
 
 // conflicts compares the states in full, as the state map does in what differs.
@@ -329,6 +351,9 @@ func (f *forks) Citers(_ context.Context, ask []stateres.Into) ([][]stateres.Lin
 			}
 		}
 		for n := 0; i < len(links) && links[i].To.Seq < a.Below && n < a.Limit; i++ {
+			if f.ceiling != 0 && links[i].From.Chain > f.ceiling {
+				continue
+			}
 			out[q] = append(out[q], links[i])
 			n++
 		}

@@ -85,8 +85,9 @@ type Index interface {
 type Source interface {
 	Index
 	// Citers reads links by the chain they enter, and answers each question
-	// by itself. Links of events that arrived after the last of the forks'
-	// states was known may be left out: nothing in those states cites them.
+	// by itself: fewer links than the Limit are the last. Links from chains
+	// above the Ceiling of any fork's state may be left out, so that what came
+	// later is not read.
 	Citers(ctx context.Context, ask []Into) ([][]Link, error)
 	// Events reads events. One that is missing is an error.
 	Events(ctx context.Context, nids []event.NID) ([]Event, error)
