@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -168,6 +169,11 @@ type groupWrite struct {
 
 func (g *groupWrite) last() Position { return g.first + Position(g.positions) - 1 }
 
+// audits reports whether the group appends to the audit log.
+func (g *groupWrite) audits() bool {
+	return slices.ContainsFunc(g.group, func(t *Ticket) bool { return len(t.commit.Audit) > 0 })
+}
+
 // check is a query of the transaction, read before anything is written.
 type check struct {
 	sql  string
@@ -213,9 +219,8 @@ func (g *groupWrite) checks() []check {
 	}
 	var rooms, eventRooms []int64
 	var keys, events, accounts []string
-	policy, audit := false, false
+	policy := false
 	for _, t := range g.group {
-		audit = audit || len(t.commit.Audit) > 0
 		for _, p := range t.commit.Expect {
 			switch p.kind {
 			case expectHead, expectCollection:
@@ -271,7 +276,7 @@ func (g *groupWrite) checks() []check {
 	if policy {
 		out = append(out, check{selectPolicy, nil, func(r rowScanner) error { return r.Scan(&o.policy) }})
 	}
-	if audit {
+	if g.audits() {
 		out = append(out, check{selectAuditTail, nil, o.audit.scan})
 	}
 	return out

@@ -142,8 +142,11 @@ func (d *postgres) open(ctx context.Context, conn *pgx.Conn, g *groupWrite) (las
 	checks := g.checks()
 	var b pgx.Batch
 	b.Queue("BEGIN")
-	if g.positions > 0 {
+	locked := g.positions > 0 || g.audits()
+	if locked { // the audit log is one chain over all nodes, with or without the clock
 		b.Queue(postgresLock)
+	}
+	if g.positions > 0 {
 		b.Queue(postgresTick, g.positions)
 	}
 	for _, c := range checks {
@@ -154,10 +157,12 @@ func (d *postgres) open(ctx context.Context, conn *pgx.Conn, g *groupWrite) (las
 	if _, err := r.Exec(); err != nil {
 		return 0, err
 	}
-	if g.positions > 0 {
+	if locked {
 		if _, err := r.Exec(); err != nil {
 			return 0, err
 		}
+	}
+	if g.positions > 0 {
 		if err := r.QueryRow().Scan(&last); err != nil {
 			return 0, err
 		}
