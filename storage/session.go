@@ -79,6 +79,7 @@ const (
 	spendSessions   = `UPDATE session SET state = 2 WHERE family = $1 AND generation < $2`
 	deleteSiblings  = `DELETE FROM session WHERE family = $1 AND generation = $2 AND nid <> $3`
 	forgetSpent     = `DELETE FROM session WHERE family = $1 AND generation < $2`
+	dropUnused      = `DELETE FROM session WHERE family = $1 AND generation = $2 AND state = 1 AND created < $3`
 	deleteFamily    = `DELETE FROM session WHERE family = $1`
 	deleteOfDevice  = `DELETE FROM session WHERE user_nid = $1 AND device = $2`
 	deleteOfUser    = `DELETE FROM session WHERE user_nid = $1 AND device <> $2`
@@ -105,6 +106,18 @@ func (c *ConfirmSession) write(w *writer) {
 	w.exec(deleteSiblings, s.Family, s.Generation, s.NID)
 	w.exec(spendSessions, s.Family, s.Generation)
 	w.exec(forgetSpent, s.Family, s.Generation-spentKept)
+}
+
+// DropUnused removes sessions that an earlier refresh made beside this one,
+// and that nobody has used.
+type DropUnused struct {
+	Session *Session
+	// Before is in milliseconds since 1970.
+	Before int64
+}
+
+func (d *DropUnused) write(w *writer) {
+	w.exec(dropUnused, d.Session.Family, d.Session.Generation, d.Before)
 }
 
 // EndFamily ends all sessions that descend from one login.

@@ -49,6 +49,9 @@ const (
 	Unreachable                       // M_UNKNOWN, 502: a peer that did not answer
 	Unavailable                       // M_UNKNOWN, 503: we cannot serve this now
 	Conflict                          // M_UNKNOWN, 409: the world moved under the caller
+	ProfileTooLarge                   // M_PROFILE_TOO_LARGE
+	KeyTooLarge                       // M_KEY_TOO_LARGE: the name of a profile field
+	ServerManaged                     // M_BAD_JSON, 405: clients may not set this
 )
 
 // Error is an error that may be shown to the caller.

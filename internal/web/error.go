@@ -54,6 +54,9 @@ var wires = [...]wire{
 	fault.Unreachable:           {http.StatusBadGateway, "M_UNKNOWN"},
 	fault.Unavailable:           {http.StatusServiceUnavailable, "M_UNKNOWN"},
 	fault.Conflict:              {http.StatusConflict, "M_UNKNOWN"},
+	fault.ProfileTooLarge:       {http.StatusBadRequest, "M_PROFILE_TOO_LARGE"},
+	fault.KeyTooLarge:           {http.StatusBadRequest, "M_KEY_TOO_LARGE"},
+	fault.ServerManaged:         {http.StatusMethodNotAllowed, "M_BAD_JSON"},
 }
 
 // statusGone is what is logged for a caller that hung up; nobody reads it.
