@@ -8,7 +8,6 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"entente/internal/fault"
-	"entente/internal/web"
 	"entente/storage"
 )
 
@@ -37,14 +36,11 @@ func newSightings() *sightings { return &sightings{waiting: map[deviceKey]*stora
 
 // note keeps a device's last use to be written later. Beyond its bound it
 // keeps none: a minute later there is another.
-func (s *sightings) note(session *storage.Session, at int64, cred web.Credentials) {
+func (s *sightings) note(session *storage.Session, at int64, by Caller) {
 	if session.Device == "" {
 		return
 	}
-	seen := &storage.DeviceSeen{User: session.User, ID: session.Device, At: at, Agent: truncate(cred.UserAgent, maxAgent)}
-	if cred.Remote.IsValid() {
-		seen.From = cred.Remote.String()
-	}
+	seen := &storage.DeviceSeen{User: session.User, ID: session.Device, At: at, From: by.from(), Agent: truncate(by.Agent, maxAgent)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := deviceKey{session.User, session.Device}

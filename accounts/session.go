@@ -11,7 +11,6 @@ import (
 	"maunium.net/go/mautrix/id"
 
 	"entente/internal/fault"
-	"entente/internal/web"
 	"entente/storage"
 )
 
@@ -60,7 +59,7 @@ func (a *Accounts) LogIn(ctx context.Context, name, password string, l Login) (*
 	}
 	account, err := a.CheckPassword(ctx, name, password)
 	if fault.Is(err, fault.Forbidden) {
-		return nil, errors.Join(err, a.audit(ctx, AuditLoginRefused, a.named(name), l.By, "reason", "password"))
+		return nil, errors.Join(err, a.audit(ctx, AuditLoginRefused, a.Named(name), l.By, "reason", "password"))
 	}
 	if err != nil {
 		return nil, err
@@ -87,8 +86,8 @@ func (a *Accounts) Refused(ctx context.Context, user id.UserID, by Caller) error
 	return a.audit(ctx, AuditPasswordDenied, user, by, "reason", "password")
 }
 
-// named is the user that a name at login means, as far as one can tell.
-func (a *Accounts) named(name string) id.UserID {
+// Named is the user that a name at login means, as far as one can tell.
+func (a *Accounts) Named(name string) id.UserID {
 	if strings.HasPrefix(name, "@") {
 		return id.UserID(truncate(name, maxUserID))
 	}
@@ -99,7 +98,7 @@ func (a *Accounts) named(name string) id.UserID {
 // Which of the two is wrong it does not say, nor does the time it takes.
 func (a *Accounts) CheckPassword(ctx context.Context, name, password string) (*storage.Account, error) {
 	var account *storage.Account
-	if user := a.named(name); a.Ours(user) {
+	if user := a.Named(name); a.Ours(user) {
 		v := a.db.Latest()
 		var err error
 		account, err = v.Account(ctx, user)
@@ -178,31 +177,31 @@ func (a *Accounts) arm(s *storage.Session, refresh bool) *Grant {
 	return g
 }
 
-// Authenticate finds the user behind an access token. It reads the database
-// only for a token that this node has not seen since the user's sessions last
-// changed. It implements web.Authenticator.
+// Authenticate finds the session of an access token, which is shared: nobody
+// may change it. It reads the database only for a token that this node has not
+// seen since the user's sessions last changed.
 //
 // Spec: client-server-api/#using-access-tokens
-func (a *Accounts) Authenticate(ctx context.Context, cred web.Credentials) (web.Principal, error) {
-	hash := sha256.Sum256([]byte(cred.Token))
+func (a *Accounts) Authenticate(ctx context.Context, token string, from Caller) (*storage.Session, error) {
+	hash := sha256.Sum256([]byte(token))
 	l := a.cache.get(hash)
 	if l == nil {
 		var err error
 		if l, err = a.load(ctx, hash); err != nil {
-			return web.Principal{}, err
+			return nil, err
 		}
 	}
 	now := a.now().UnixMilli()
 	switch s := l.session; {
 	case s.Deactivated:
-		return web.Principal{}, errToken
+		return nil, errToken
 	case s.State == storage.SessionSpent, s.State == storage.SessionSoft, s.Expires != 0 && s.Expires <= now:
-		return web.Principal{}, errSoftToken
+		return nil, errSoftToken
 	}
 	if last := l.seen.Load(); now-last >= seenApart.Milliseconds() && l.seen.CompareAndSwap(last, now) {
-		a.seen.note(l.session, now, cred)
+		a.seen.note(l.session, now, from)
 	}
-	return l.principal, nil
+	return l.session, nil
 }
 
 // load reads a session and caches it. One that a refresh made counts from its
@@ -222,7 +221,7 @@ func (a *Accounts) load(ctx context.Context, hash [32]byte) (*live, error) {
 		}
 		before = a.cache.changes.Load() - 1 // the next request caches it
 	}
-	l := &live{hash: hash, session: s, principal: web.Principal{User: s.User, Device: s.Device, Admin: s.Admin, Session: s}}
+	l := &live{hash: hash, session: s}
 	a.cache.put(l, before)
 	return l, nil
 }

@@ -4,7 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"entente/internal/web"
 	"entente/storage"
 )
 
@@ -13,10 +12,9 @@ const maxSessions = 100_000
 
 // live is a session in use on this node.
 type live struct {
-	hash      [32]byte
-	session   *storage.Session
-	principal web.Principal
-	seen      atomic.Int64 // last use that was noted, in milliseconds
+	hash    [32]byte
+	session *storage.Session
+	seen    atomic.Int64 // last use that was noted, in milliseconds
 }
 
 // sessionCache keeps sessions by the hash of their access token until the log

@@ -158,6 +158,9 @@ func (a *Accounts) compose(ctx context.Context, c *storage.Commit, account *stor
 	return a.issue(ctx, c, user, *u.Login)
 }
 
+// CheckNewPassword refuses a password that nobody may choose.
+func (a *Accounts) CheckNewPassword(password string) error { return a.hasher.check(password) }
+
 // SetPassword changes a user's password. The caller has proved to be allowed
 // to. Other devices than the caller's are logged out, for good or softly.
 //

@@ -1,0 +1,64 @@
+// Package clientapi is what Matrix clients call: the Client-Server API. Each
+// file is named for the part of the specification that it serves; routes.go
+// lists what there is. A handler parses its call, asks the component that
+// knows, and returns a value or an error; rules live below.
+//
+// Spec: client-server-api/
+package clientapi
+
+import (
+	"context"
+	"time"
+
+	"entente/accounts"
+	"entente/internal/web"
+)
+
+// Options are the components that the API serves, and what it tells clients.
+type Options struct {
+	// Accounts are the users of this server. Required.
+	Accounts *accounts.Accounts
+	// Secret is the key of what this API gives out and takes back, the same on
+	// all nodes: storage.DB.Secret. Required.
+	Secret [32]byte
+	// BaseURL is what clients are told at login to use; empty tells nothing.
+	BaseURL string
+	// Features are unstable features beyond those that are always served.
+	Features map[string]bool
+	// Now is the clock; nil is the real one.
+	Now func() time.Time
+}
+
+// Server serves the API. It is complete once made.
+type Server struct {
+	opts     Options
+	accounts *accounts.Accounts
+	uia      *interactions
+}
+
+// New makes a Server.
+func New(o Options) *Server {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Server{opts: o, accounts: o.Accounts, uia: newInteractions(o.Secret, o.Now)}
+}
+
+// Users authenticates users by their access tokens.
+//
+// Spec: client-server-api/#using-access-tokens
+type Users struct{ Accounts *accounts.Accounts }
+
+// Authenticate finds the user of a request. It implements web.Authenticator.
+func (u Users) Authenticate(ctx context.Context, cred web.Credentials) (web.Principal, error) {
+	s, err := u.Accounts.Authenticate(ctx, cred.Token, accounts.Caller{Remote: cred.Remote, Agent: cred.UserAgent})
+	if err != nil {
+		return web.Principal{}, err
+	}
+	return web.Principal{User: s.User, Device: s.Device, Admin: s.Admin, Session: s}, nil
+}
+
+// caller is who makes a call, as Accounts wants it.
+func caller(c *web.Call) accounts.Caller {
+	return accounts.Caller{User: c.User(), Device: c.Device(), Remote: c.Remote(), Agent: c.UserAgent()}
+}
