@@ -165,7 +165,7 @@ func (s *Server) Leave(ctx context.Context, req MemberRequest) error {
 		return err
 	}
 	if !resident {
-		return s.leaveRemote(ctx, req, member)
+		return s.leaveRemote(ctx, req)
 	}
 	return s.setMembership(ctx, req, "leave", nil)
 }

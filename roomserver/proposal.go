@@ -47,6 +47,7 @@ type proposal struct {
 	once      *storage.Transaction
 	positions int
 	exclude   string      // the server that sent us the event, which needs no copy
+	relay     bool        // the event was accepted for a server that is not in the room
 	keys      []event.Key // state keys that it numbers
 	placer    *placer
 }
@@ -324,13 +325,21 @@ func (p *proposal) number(key event.Key) (state.KeyNum, error) {
 	if err != nil || ok {
 		return num, err
 	}
-	num = state.KeyNum(p.head.keys)
-	p.head.keys++
-	if len(p.room.keys) >= fresh {
-		clear(p.room.keys)
-	}
-	p.room.keys[key] = num
+	row := p.room.numberKey(key)
 	p.keys = append(p.keys, key)
-	p.write = append(p.write, &storage.StateKey{Room: p.room.info.NID, Num: num, Key: key})
-	return num, nil
+	p.write = append(p.write, row)
+	return row.Num, nil
+}
+
+// numberKey gives a state key the next number of the room. The caller holds
+// the room and writes the row. Numbers of what is never written are not used
+// again while the room is in memory.
+func (r *room) numberKey(key event.Key) *storage.StateKey {
+	if len(r.keys) >= fresh {
+		clear(r.keys)
+	}
+	row := &storage.StateKey{Room: r.info.NID, Num: state.KeyNum(r.nextKey), Key: key}
+	r.nextKey++
+	r.keys[key] = row.Num
+	return row
 }

@@ -48,6 +48,7 @@ type room struct {
 	// guarded by held
 	head       *head                      // where the room will stand when all that is under way is committed; nil: not read
 	last       *storage.Ticket            // the commit that was enqueued last
+	nextKey    int64                      // the next number of a state key
 	generation int                        // counts how often head was thrown away
 	keys       map[event.Key]state.KeyNum // numbered by what is under way
 }
@@ -65,7 +66,6 @@ type head struct {
 	latest  []*storage.Event // the forward extremities
 	servers map[string]int64 // joined members of each server; nil: not read
 	levels  *auth.PowerLevels
-	keys    int64 // how many state keys are numbered
 }
 
 // hold takes the room's turn.
@@ -115,7 +115,7 @@ func (r *room) loadHeld(ctx context.Context) error {
 			return err
 		}
 	}
-	if h.keys, err = r.server.db.Latest().KeyCount(ctx, r.info.NID); err != nil {
+	if r.nextKey, err = r.server.db.Latest().KeyCount(ctx, r.info.NID); err != nil {
 		return err
 	}
 	r.head = h

@@ -32,6 +32,9 @@ type Options struct {
 	// Policy is asked before anything is committed; nil permits everything
 	// that the room permits.
 	Policy *Policy
+	// Exists answers an error unless a user of this server can be invited; nil
+	// takes every local user ID.
+	Exists func(ctx context.Context, user id.UserID) error
 	// Log receives what is worth an operator's attention.
 	Log *slog.Logger
 	// Now is the clock for timestamps; nil is time.Now.
@@ -49,6 +52,7 @@ type Server struct {
 	peers  *client.Client
 	keys   *keys.Ring
 	policy *Policy
+	exists func(ctx context.Context, user id.UserID) error
 	log    *slog.Logger
 	now    func() time.Time
 
@@ -82,7 +86,7 @@ func New(o Options) *Server {
 	}
 	one := func(*storage.RoomInfo) int { return 1 }
 	s := &Server{
-		db: o.DB, name: o.ServerName, sign: o.Sign, peers: o.Peers, keys: o.Keys, policy: o.Policy, log: o.Log, now: o.Now,
+		db: o.DB, name: o.ServerName, sign: o.Sign, peers: o.Peers, keys: o.Keys, policy: o.Policy, exists: o.Exists, log: o.Log, now: o.Now,
 		states: state.NewStore(o.DB.StateSource(), state.NewCache(int64(o.CacheBytes)), o.DB.Secret()),
 		events: newEventCache(o.CacheBytes),
 		infos:  lru.New[id.RoomID](infosKept, one),

@@ -18,7 +18,7 @@ type ChainLink struct {
 
 const (
 	insertLink = `INSERT INTO chain_link (room, to_chain, to_seq, from_chain, from_seq, num) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (room, to_chain, to_seq, from_chain, from_seq, num) DO NOTHING`
+		ON CONFLICT (room, to_chain, to_seq, from_chain, num) DO NOTHING`
 	selectTip  = `SELECT COALESCE(MAX(chain_seq), 0) FROM event WHERE room = $1 AND chain = $2 AND chain <> 0`
 	selectInto = `SELECT to_seq, from_chain, from_seq, num FROM chain_link
 		WHERE room = $1 AND to_chain = $2 AND to_seq >= $3 AND to_seq < $4 AND (to_seq, from_chain, from_seq, num) > ($5, $6, $7, $8)

@@ -101,7 +101,6 @@ const (
 	insertEvent = `INSERT INTO event (nid, room, event_id, pos, status, type, state_key, sender, depth, ts, top, before_root, after_root,
 		prev, auth, chain, chain_seq, chain_prev, rel_type, rel_to, redacts, redacted_by, replaces, flags, dests, reason, json)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)`
-	insertOutlier = insertEvent + ` ON CONFLICT (room, event_id) DO NOTHING`
 	// placeEvent gives an outlier its place in the room.
 	placeEvent = `UPDATE event SET pos = $2, status = $3, top = $4, before_root = $5, after_root = $6, prev = $7, replaces = $8,
 		flags = $9, dests = $10, reason = $11, depth = $12 WHERE nid = $1`
@@ -116,15 +115,11 @@ const (
 const codecPlain = 0
 
 func (e *Event) write(w *writer) {
-	sql := insertEvent
-	if !e.live && e.Status == Outlier {
-		sql = insertOutlier
-	}
 	var stateKey any
 	if k, ok := e.PDU.StateKey(); ok {
 		stateKey = k
 	}
-	w.exec(sql, int64(e.NID), int64(e.Room), string(e.PDU.ID()), e.position(), int64(e.Status), w.number(types, e.PDU.Type()), stateKey,
+	w.exec(insertEvent, int64(e.NID), int64(e.Room), string(e.PDU.ID()), e.position(), int64(e.Status), w.number(types, e.PDU.Type()), stateKey,
 		w.number(users, string(e.PDU.Sender())), e.PDU.Depth(), e.PDU.Timestamp(), e.Top, nullRoot(e.Before), nullRoot(e.After),
 		packNIDs(e.Prev), packNIDs(e.Auth), int64(e.Place.Chain), e.Place.Seq, e.ChainPrev, nullText(e.RelType), nullText(string(e.RelTo)), nullText(string(e.PDU.Redacts())),
 		nullNID(e.RedactedBy), nullNID(e.Replaces), int64(e.Flags), e.destinations(w), nullText(e.Reason), encodeJSON(e.PDU.JSON()))

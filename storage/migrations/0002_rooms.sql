@@ -70,7 +70,7 @@ CREATE TABLE chain_link (
     from_chain BIGINT NOT NULL, -- 0: the citing event has no chain
     from_seq   BIGINT NOT NULL,
     num        BIGINT NOT NULL, -- number of the citing event's state key
-    PRIMARY KEY (room, to_chain, to_seq, from_chain, from_seq, num)
+    PRIMARY KEY (room, to_chain, to_seq, from_chain, num)
 );
 CREATE INDEX chain_link_from ON chain_link (room, from_chain, from_seq) WHERE from_chain <> 0;
 
