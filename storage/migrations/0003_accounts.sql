@@ -49,7 +49,7 @@ CREATE TABLE session (
 );
 CREATE UNIQUE INDEX session_access ON session (access);
 CREATE UNIQUE INDEX session_refresh ON session (refresh) WHERE refresh IS NOT NULL;
-CREATE INDEX session_user ON session (user_nid, device);
+CREATE INDEX session_owner ON session (user_nid, device);
 CREATE INDEX session_family ON session (family, generation);
 
 -- profile: the profile fields of our users.
