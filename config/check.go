@@ -51,6 +51,9 @@ func (c *checker) resolve() {
 	for i := range cfg.Federation.CAFiles {
 		cfg.Federation.CAFiles[i] = c.path(cfg.Federation.CAFiles[i])
 	}
+	for i := range cfg.Audit.Sinks {
+		cfg.Audit.Sinks[i].File = c.path(cfg.Audit.Sinks[i].File)
+	}
 	cfg.AppServices.Folder = c.path(cfg.AppServices.Folder)
 	c.secrets(reflect.ValueOf(cfg).Elem(), "")
 	c.registrationTokens()
@@ -125,6 +128,7 @@ func (c *checker) check() {
 	c.wellKnown()
 	c.storage()
 	c.federation()
+	c.audit()
 	c.accounts()
 	c.limits()
 	if folder := c.cfg.AppServices.Folder; folder != "" {

@@ -88,9 +88,6 @@ func (c *checker) federation() {
 	if len(f.Listed) > 0 && f.Mode != FederationListed {
 		c.wrong("federation.listed", "the list has no effect in the mode "+string(f.Mode), "set mode: listed, or remove the list")
 	}
-	if len(f.Listed) == 0 && f.Mode == FederationListed {
-		c.wrong("federation.mode", "no server is listed", "add federation.listed, or set mode: closed")
-	}
 	for _, name := range slices.Sorted(maps.Keys(f.Static)) {
 		c.static("federation.static["+name+"]", name, f.Static[name])
 	}
@@ -113,6 +110,35 @@ func (c *checker) federation() {
 	c.atLeast("federation.longest_backoff", f.LongestBackoff.Std() >= 1e9, "less than a second", "6h is usual")
 	c.atLeast("federation.staging.events", f.Staging.Events >= 50, "less than one transaction of 50 events", "10000 is usual")
 	c.atLeast("federation.staging.bytes", f.Staging.Bytes >= 4<<20, "less than one transaction, 4 MiB", "64 MiB is usual")
+}
+
+func (c *checker) audit() {
+	seen := map[AuditSink]bool{}
+	for i, sink := range c.cfg.Audit.Sinks {
+		at := index("audit.sinks", i)
+		switch {
+		case (sink.File == "") == (sink.Syslog == ""):
+			c.wrong(at, "a sink is either a file or a syslog receiver", "set one of file and syslog")
+		case sink.Syslog != "" && !syslogTarget(sink.Syslog):
+			c.wrong(at+".syslog", fmt.Sprintf("%q is not a syslog receiver", sink.Syslog), "write it as udp://host:514, tcp://host:601 or unix:///dev/log")
+		case seen[sink]:
+			c.wrong(at, "the sink is listed twice", "keep one of them")
+		}
+		seen[sink] = true
+	}
+}
+
+// syslogTarget reports whether s says where a syslog receiver is.
+func syslogTarget(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil || u.User != nil {
+		return false
+	}
+	if u.Scheme == "unix" {
+		return u.Host == "" && strings.HasPrefix(u.Path, "/")
+	}
+	port, badPort := strconv.ParseUint(u.Port(), 10, 16)
+	return (u.Scheme == "udp" || u.Scheme == "tcp") && u.Hostname() != "" && badPort == nil && port != 0 && u.Path == ""
 }
 
 // static checks where a server is to be reached.

@@ -88,6 +88,7 @@ federation:
   presence: true
   notaries: []
   staging: {events: 100, bytes: 8 MiB}
+audit: {sinks: [{file: audit.jsonl}, {syslog: "tcp://127.0.0.1:601"}]}
 registration: {open: true, tokens: [zero], tokens_file: tokens, shared_secret_file: secret}
 passwords: {memory: 64 KiB, passes: 1, min_length: 1}
 sessions: {access_token_lifetime: 5m, refresh_token_lifetime: 0}
@@ -115,6 +116,8 @@ logging: {level: debug, format: json}
 		"static":         {cfg.Federation.Static["other.example"], "127.0.0.1:8448"},
 		"ca file":        {cfg.Federation.CAFiles[0], pem},
 		"staging":        {cfg.Federation.Staging, Staging{100, 8 << 20}},
+		"audit file":     {cfg.Audit.Sinks[0].File, filepath.Join(dir, "audit.jsonl")},
+		"audit syslog":   {cfg.Audit.Sinks[1].Syslog, "tcp://127.0.0.1:601"},
 		"shared secret":  {cfg.Registration.SharedSecret.Reveal(), "s3cret"},
 		"tokens":         {len(cfg.Registration.Tokens), 3},
 		"refresh tokens": {cfg.Sessions.RefreshTokenLifetime.Std(), time.Duration(0)},
@@ -236,7 +239,12 @@ func TestMistakesOneByOne(t *testing.T) {
 		{"server_name: a\nwell_known: {support: {contacts: [{matrix_id: a, role: m.role.admin}]}}", "well_known.support.contacts[0].matrix_id", "not a Matrix user ID"},
 		{"server_name: a\nwell_known: {support: {contacts: [{email: a, role: m.role.admin}]}}", "well_known.support.contacts[0].email", "not an email"},
 		{"server_name: a\nfederation: {listed: [b]}", "federation.listed", "no effect in the mode open"},
-		{"server_name: a\nfederation: {mode: listed}", "federation.mode", "no server is listed"},
+		{"server_name: a\naudit: {sinks: [{}]}", "audit.sinks[0]", "either a file or"},
+		{"server_name: a\naudit: {sinks: [{file: a, syslog: \"udp://b:514\"}]}", "audit.sinks[0]", "either a file or"},
+		{"server_name: a\naudit: {sinks: [{syslog: \"udp://b\"}]}", "audit.sinks[0].syslog", "not a syslog receiver"},
+		{"server_name: a\naudit: {sinks: [{syslog: \"http://b:1\"}]}", "audit.sinks[0].syslog", "not a syslog receiver"},
+		{"server_name: a\naudit: {sinks: [{syslog: \"unix://b/c\"}]}", "audit.sinks[0].syslog", "not a syslog receiver"},
+		{"server_name: a\naudit: {sinks: [{file: a}, {file: a}]}", "audit.sinks[1]", "listed twice"},
 		{"server_name: a\nfederation: {mode: listed, listed: [\"b c\"]}", "federation.listed[0]", "not a server name"},
 		{"server_name: a\nfederation: {static: {\"b c\": \"d:1\"}}", "federation.static[b c]", "not a server name"},
 		{"server_name: a\nfederation: {notaries: [\"b c\"]}", "federation.notaries[0]", "not a server name"},

@@ -25,6 +25,9 @@ type Config struct {
 	Cluster Cluster `yaml:"cluster"`
 	// Exchange with other servers.
 	Federation Federation `yaml:"federation"`
+	// The audit log: logins, refusals and acts of administrators, in the
+	// database, chained by hashes. "entente audit" reads and proves it.
+	Audit Audit `yaml:"audit"`
 	// Who may make an account.
 	Registration Registration `yaml:"registration"`
 	// How passwords are hashed: with Argon2id. For tests, memory 64 KiB and
@@ -168,8 +171,9 @@ type Cluster struct {
 
 // Federation is about other servers.
 type Federation struct {
-	// open to every server, listed ones only, or closed. Agreements apply on
-	// top of it.
+	// open to every server, to listed ones and the peers of agreements, or
+	// closed to all whatever is agreed. Agreements ("entente agreement")
+	// restrict their peers in each mode.
 	Mode FederationMode `yaml:"mode" enum:"open,listed,closed"`
 	// Servers for the mode listed, and *.example.org for all below a domain.
 	Listed []string `yaml:"listed" example:"[other.example, \"*.gov.example\"]"`
@@ -216,6 +220,24 @@ type Staging struct {
 	Events int `yaml:"events"`
 	// Bytes.
 	Bytes Size `yaml:"bytes"`
+}
+
+// Audit is about the audit log.
+type Audit struct {
+	// Where each record is delivered to beside the database. A new one gets
+	// the log from its beginning; each may get a record twice.
+	Sinks []AuditSink `yaml:"sinks"`
+}
+
+// AuditSink is somewhere that the audit log is delivered to. It has one of the
+// two settings.
+type AuditSink struct {
+	// File to append to, one JSON object on each line. It may be moved away at
+	// any time.
+	File string `yaml:"file" example:"/var/log/entente/audit.jsonl"`
+	// Syslog receiver (RFC 5424): udp://host:port, tcp://host:port or
+	// unix:///dev/log. Syslog does not confirm what it gets; a file does.
+	Syslog string `yaml:"syslog" example:"tcp://siem.example.org:601"`
 }
 
 // Registration is about new accounts. With everything off, administrators
