@@ -189,14 +189,13 @@ func (s *Server) EventFor(ctx context.Context, server string, eventID id.EventID
 		if err != nil {
 			continue
 		}
-		shown, err := s.VisibleToServer(ctx, info, server, []*storage.Event{e})
+		shown, err := s.exposed(ctx, info, server, []*storage.Event{e})
 		if err != nil {
 			return nil, err
 		}
-		if _, isState := e.PDU.StateKey(); shown[0] || isState {
-			return e.PDU, nil
+		if len(shown) == 1 {
+			return shown[0], nil
 		}
-		return e.PDU.Redact(), nil
 	}
 	return nil, fault.New(fault.NotFound, "There is no such event")
 }
@@ -305,15 +304,22 @@ func (w *walk) shown(ctx context.Context, server string) ([]*event.PDU, error) {
 		}
 		found = append(found, e)
 	}
-	visible, err := w.server.VisibleToServer(ctx, w.info, server, found)
+	return w.server.exposed(ctx, w.info, server, found)
+}
+
+// exposed are events as a server may see them: whole, redacted, or left out.
+func (s *Server) exposed(ctx context.Context, info *storage.RoomInfo, server string, events []*storage.Event) ([]*event.PDU, error) {
+	exposures, err := s.VisibleToServer(ctx, info, server, events)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]*event.PDU, len(found))
-	for i, e := range found {
-		out[i] = e.PDU
-		if _, isState := e.PDU.StateKey(); !visible[i] && !isState {
-			out[i] = e.PDU.Redact()
+	out := make([]*event.PDU, 0, len(events))
+	for i, e := range events {
+		switch exposures[i] {
+		case Whole:
+			out = append(out, e.PDU)
+		case Redacted:
+			out = append(out, e.PDU.Redact())
 		}
 	}
 	return out, nil

@@ -109,6 +109,7 @@ const (
 	setEventRoots   = `UPDATE event SET before_root = $2, after_root = $3 WHERE nid = $1`
 	selectEventsNID = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND nid = ANY($2)`
 	selectEventsID  = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND event_id = ANY($2)`
+	selectRoomsOf   = `SELECT room FROM event WHERE event_id = $1 LIMIT 20`
 	selectNIDs      = `SELECT event_id, nid FROM event WHERE room = $1 AND event_id = ANY($2)`
 )
 
@@ -184,6 +185,18 @@ func (v *View) EventsByID(ctx context.Context, room *RoomInfo, ids []id.EventID)
 // RedactionsOf finds accepted redactions that name an event.
 func (v *View) RedactionsOf(ctx context.Context, room *RoomInfo, target id.EventID) ([]*Event, error) {
 	return v.events(ctx, room, selectRedaction, int64(room.NID), string(target))
+}
+
+// RoomsOfEvent finds the rooms that have an event with this ID: one, but for
+// room versions 1 and 2.
+func (v *View) RoomsOfEvent(ctx context.Context, eventID id.EventID) (out []RoomNID, err error) {
+	err = each(ctx, v.q, selectRoomsOf, []any{string(eventID)}, func(r rowScanner) error {
+		var n int64
+		err := r.Scan(&n)
+		out = append(out, RoomNID(n))
+		return err
+	})
+	return out, err
 }
 
 // NIDs finds the numbers of those events that the room has.

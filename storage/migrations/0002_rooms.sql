@@ -51,7 +51,7 @@ CREATE TABLE event (
     dests        BIGINT,             -- set of servers that we must send it to; null: none
     reason       TEXT,               -- why it was rejected or soft-failed
     json         BYTEA NOT NULL,     -- codec byte and canonical JSON
-    UNIQUE (room, event_id)
+    UNIQUE (event_id, room)
 );
 CREATE INDEX event_pos ON event (room, pos) WHERE pos IS NOT NULL;
 CREATE INDEX event_depth ON event (room, depth, nid) WHERE status = 1;
