@@ -2,25 +2,16 @@
 // of a room's history. Clients must not look into them; other parts of the
 // server do not write them down.
 //
-// # The seam
-//
-// Sync gives events in the order in which this server saw them (position),
-// /messages in the order of history (depth, then number). Where a timeline of
-// sync begins, its prev_batch joins the two: a [Point] names the position of
-// the timeline's first event and a place in history just before it. Paging back
-// from a Point gives the accepted events that stand before its place in
-// history and are not in the live timeline at or after its position; each page
-// ends in the Point of its oldest event, with the same position. So what the
-// timeline gave is not given again, what came in by backfill later is not
-// left out, and what stands between is given once.
+// The two meet where a timeline of sync begins: its prev_batch is a [Point] of
+// the room's history, as [roomserver.Point] explains.
 package token
 
 import (
-	"math"
 	"strconv"
 	"strings"
 
 	"entente/internal/fault"
+	"entente/roomserver"
 	"entente/roomserver/event"
 	"entente/roomserver/state"
 	"entente/storage"
@@ -50,40 +41,12 @@ type Owed struct {
 // maxOwed bounds what a token can owe.
 const maxOwed = 64
 
-// Point is a point of a room's history, between two events: prev_batch of a
-// timeline, start and end of a page.
+// Point is a point of a room's history: prev_batch of a timeline, start and end
+// of a page.
 type Point struct {
 	// Epoch is the database's.
 	Epoch int64
-	// Live is the position at which the timeline begins that the client has:
-	// events of the live timeline from there on are not given when paging
-	// back. Zero: it has none, and nothing is left out.
-	Live storage.Position
-	// Depth and NID are the place in history: paging back gives what stands
-	// before (Depth, NID) or at it, paging forward what stands after it.
-	Depth int64
-	NID   event.NID
-}
-
-// Before is the point before an event that begins a timeline.
-//
-// The events before it in the live timeline are at most e.Top deep, the events
-// that it follows are less deep than itself; what is deeper than both came
-// later.
-func Before(epoch int64, e *storage.Event) Point {
-	return Point{Epoch: epoch, Live: e.Pos, Depth: max(e.Top, e.PDU.Depth()-1), NID: math.MaxInt64}
-}
-
-// End is the point after everything that was in the live timeline before a
-// position, when the highest depth was depth.
-func End(epoch int64, next storage.Position, depth int64) Point {
-	return Point{Epoch: epoch, Live: next, Depth: depth, NID: math.MaxInt64}
-}
-
-// Beyond is the point to page back on from, after a page that ended with e.
-func (p Point) Beyond(e *storage.Event) Point {
-	p.Depth, p.NID = e.PDU.Depth(), e.NID-1
-	return p
+	roomserver.Point
 }
 
 // The first characters of tokens: what they name, and the version of how.
@@ -121,7 +84,7 @@ func (p Point) String() string { return string(p.Append(nil)) }
 func (p Point) Append(dst []byte) []byte {
 	dst = append(dst, pointPrefix...)
 	dst = strconv.AppendInt(dst, p.Epoch, 36)
-	for _, n := range [...]int64{int64(p.Live), p.Depth, int64(p.NID)} {
+	for _, n := range [...]int64{int64(p.Pos), p.Depth, int64(p.NID)} {
 		dst = append(dst, '.')
 		dst = strconv.AppendInt(dst, n, 36)
 	}
@@ -165,7 +128,8 @@ func ParsePoint(text string) (Point, error) {
 		return Point{}, invalid()
 	}
 	r := reader{}
-	p := Point{r.number(parts[0]), storage.Position(r.number(parts[1])), r.number(parts[2]), event.NID(r.number(parts[3]))}
+	p := Point{Epoch: r.number(parts[0])}
+	p.Pos, p.Depth, p.NID = storage.Position(r.number(parts[1])), r.number(parts[2]), event.NID(r.number(parts[3]))
 	if r.failed {
 		return Point{}, invalid()
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"entente/internal/fault"
+	"entente/roomserver"
 )
 
 func TestTokensReadBack(t *testing.T) {
@@ -20,7 +21,7 @@ func TestTokensReadBack(t *testing.T) {
 			t.Errorf("%q reads as %+v, %v; want %+v", s.String(), got, err, s)
 		}
 	}
-	for _, p := range []Point{{}, {Epoch: 2, Live: 9, Depth: math.MaxInt64, NID: math.MaxInt64}} {
+	for _, p := range []Point{{}, {Epoch: 2, Point: roomserver.Point{Pos: 9, Depth: math.MaxInt64, NID: math.MaxInt64}}} {
 		got, err := ParsePoint(p.String())
 		if err != nil || got != p {
 			t.Errorf("%q reads as %+v, %v; want %+v", p.String(), got, err, p)
