@@ -112,11 +112,11 @@ func (l *serverLook) scene(root state.Root) (*serverScene, error) {
 	if at := l.scenes[root]; at != nil {
 		return at, nil
 	}
-	found, err := l.server.stateEvents(l.ctx, l.info, root, []event.Key{{Type: typeHistoryVisibility}})
+	visible, err := l.server.visibilityAt(l.ctx, l.info, root)
 	if err != nil {
 		return nil, err
 	}
-	at := &serverScene{root: root, visibility: visibilityOf(found[0])}
+	at := &serverScene{root: root, visibility: visible}
 	l.scenes[root] = at
 	return at, nil
 }

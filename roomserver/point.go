@@ -9,8 +9,8 @@ import (
 
 // Point is a place between the events of a room, in one of two orders.
 //
-// History is ordered by (depth, number): a point of history lies just before
-// the event at Depth and NID. The live timeline is ordered by position: a point
+// History is ordered by (depth, number): a point of history lies just after
+// Depth and NID. The live timeline is ordered by position: a point
 // of it lies just before Pos, and NID is [Live].
 //
 // The two meet in one rule, the seam. Going back from a point of the live
@@ -34,16 +34,10 @@ func Seam(e *storage.Event) Point {
 }
 
 // Before is the point of history just before an event.
-func Before(e *storage.Event) Point { return Point{Depth: e.PDU.Depth(), NID: e.NID} }
+func Before(e *storage.Event) Point { return Point{Depth: e.PDU.Depth(), NID: e.NID - 1} }
 
 // After is the point of history just after an event.
-func After(e *storage.Event) Point { return Point{Depth: e.PDU.Depth(), NID: e.NID + 1} }
+func After(e *storage.Event) Point { return Point{Depth: e.PDU.Depth(), NID: e.NID} }
 
 // IsLive reports whether it is a point of the live timeline.
 func (p Point) IsLive() bool { return p.NID == Live }
-
-// limit is the position from which on the live timeline is left out going
-// back; zero is none.
-func (p Point) back() storage.HistoryRange {
-	return storage.HistoryRange{Depth: p.Depth, NID: p.NID, Below: p.Pos}
-}

@@ -112,12 +112,9 @@ func (s *Server) Root(ctx context.Context, info *storage.RoomInfo, v Viewer) (ro
 	if v.Joined {
 		return h.Root, true, nil
 	}
-	found, err := s.stateEvents(ctx, info, h.Root, []event.Key{{Type: typeHistoryVisibility}})
-	if err != nil {
-		return 0, false, err
-	}
-	if visibilityOf(found[0]) == worldReadable {
-		return h.Root, true, nil
+	visible, err := s.visibilityAt(ctx, info, h.Root)
+	if err != nil || visible == worldReadable {
+		return h.Root, err == nil, err
 	}
 	if v.Left == nil {
 		return 0, false, nil

@@ -39,6 +39,15 @@ func visibilityOf(e *storage.Event) visibility {
 	return shared
 }
 
+// visibilityAt is the history visibility in a state.
+func (s *Server) visibilityAt(ctx context.Context, info *storage.RoomInfo, root state.Root) (visibility, error) {
+	found, err := s.stateEvents(ctx, info, root, []event.Key{{Type: typeHistoryVisibility}})
+	if err != nil {
+		return shared, err
+	}
+	return visibilityOf(found[0]), nil
+}
+
 // Visible says which events of a room a user may see. An event of another
 // room must not be among them.
 //
@@ -163,7 +172,7 @@ func (l *look) scene(root state.Root) (*scene, error) {
 		l.last = at
 		return at, nil
 	}
-	found, err := l.server.stateEvents(l.ctx, l.info, root, []event.Key{{Type: typeHistoryVisibility}})
+	visible, err := l.server.visibilityAt(l.ctx, l.info, root)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +182,7 @@ func (l *look) scene(root state.Root) (*scene, error) {
 		}
 		l.past[l.last.root] = l.last
 	}
-	l.last = &scene{root: root, visibility: visibilityOf(found[0])}
+	l.last = &scene{root: root, visibility: visible}
 	return l.last, nil
 }
 
@@ -191,4 +200,31 @@ func (l *look) membership(at *scene) (string, error) {
 		at.membership = found[0].PDU.Membership()
 	}
 	return at.membership, nil
+}
+
+// Memberships are a user's memberships of a room at events of it: after an
+// event that changes it. Empty is what is not known, or never was one.
+func (s *Server) Memberships(ctx context.Context, info *storage.RoomInfo, user id.UserID, events []*storage.Event) ([]string, error) {
+	l := look{server: s, ctx: ctx, info: info, viewer: Viewer{User: user}, past: map[state.Root]*scene{}}
+	out := make([]string, len(events))
+	for i, e := range events {
+		if e.PDU.IsState(typeMember, string(user)) {
+			out[i] = e.PDU.Membership()
+			continue
+		}
+		root := rootOf(e)
+		if root == storage.UnknownRoot {
+			continue
+		}
+		at := l.past[root]
+		if at == nil {
+			at = &scene{root: root}
+			l.past[root] = at
+		}
+		var err error
+		if out[i], err = l.membership(at); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }

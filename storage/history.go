@@ -11,8 +11,9 @@ import (
 // HistoryRange says which part of a room's history to read. History is the
 // accepted events in the order of (depth, number).
 type HistoryRange struct {
-	// Depth and NID are where to begin: with the nearest event before that
-	// place when going back, with the one at it or after it when going forward.
+	// Depth and NID are where to begin: with the event there, or the nearest
+	// before it, when going back, and with the nearest after it when going
+	// forward.
 	Depth int64
 	NID   event.NID
 	// Below leaves out what the live timeline has at this position and after
@@ -21,9 +22,9 @@ type HistoryRange struct {
 }
 
 const (
-	selectBack = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND status = 1 AND (depth, nid) < ($2, $3)
+	selectBack = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND status = 1 AND (depth, nid) <= ($2, $3)
 		AND (pos IS NULL OR pos < $4) ORDER BY depth DESC, nid DESC LIMIT $5`
-	selectForward = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND status = 1 AND (depth, nid) >= ($2, $3)
+	selectForward = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND status = 1 AND (depth, nid) > ($2, $3)
 		AND (pos IS NULL OR pos < $4) ORDER BY depth, nid LIMIT $5`
 	selectLive = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND pos IS NOT NULL AND pos >= $2 AND pos <= $3 AND status = 1
 		ORDER BY pos LIMIT $4`

@@ -1,0 +1,211 @@
+package roomserver
+
+import (
+	"context"
+	"math"
+
+	"entente/storage"
+)
+
+// HistoryRequest asks for a page of a room's events.
+type HistoryRequest struct {
+	// From is where to begin.
+	From Point
+	// Forward asks for later events rather than for earlier ones.
+	Forward bool
+	// To is where to stop; nil is nowhere.
+	To *Point
+	// Limit is how many events are wanted.
+	Limit int
+	// Match chooses among the events that are seen; nil takes all.
+	Match func(e *storage.Event) bool
+	// Fill is asked to fetch from other servers what lies behind these gaps,
+	// once a request; nil leaves them.
+	Fill func(ctx context.Context, info *storage.RoomInfo, gaps []storage.Gap) error
+}
+
+// HistoryPage is a page of a room's events.
+type HistoryPage struct {
+	// Events are in the order of the request's direction.
+	Events []*storage.Event
+	// End is where the next page begins.
+	End Point
+	// More reports whether there may be a next page.
+	More bool
+}
+
+const (
+	// maxScan bounds the events that one request looks through.
+	maxScan = 2000
+	// scanChunk is how many are read at once when few of them are chosen.
+	scanChunk = 100
+)
+
+// History reads a page of what a viewer may see of a room. A page can be
+// shorter than what was asked for, or empty, and have a next one.
+//
+// Spec: client-server-api/#get_matrixclientv3roomsroomidmessages
+func (s *Server) History(ctx context.Context, info *storage.RoomInfo, v Viewer, req HistoryRequest) (HistoryPage, error) {
+	p := &pager{server: s, ctx: ctx, info: info, viewer: v, req: req, at: req.From}
+	page, err := p.page()
+	if err != nil || req.Fill == nil || req.Forward {
+		return page, err
+	}
+	gaps, err := p.gaps(page)
+	if err != nil || len(gaps) == 0 {
+		return page, err
+	}
+	if err := req.Fill(ctx, info, gaps); err != nil {
+		return page, err
+	}
+	p.at, p.scanned = req.From, 0
+	return p.page()
+}
+
+// Latest is the point after the last event that a viewer may see: where going
+// back begins when nothing else is asked.
+func (s *Server) Latest(v Viewer) Point {
+	if v.Joined || v.Left == nil {
+		return Point{Pos: s.db.Applied() + 1, Depth: math.MaxInt64, NID: Live}
+	}
+	return v.end()
+}
+
+// end is the point after the event that ended the viewer's membership.
+func (v *Viewer) end() Point {
+	return Point{Pos: v.LeftAt + 1, Depth: max(v.Left.Top, v.Left.PDU.Depth()), NID: Live}
+}
+
+// SeamAt is the point of a room's live timeline after all up to a position.
+func (s *Server) SeamAt(ctx context.Context, info *storage.RoomInfo, upTo storage.Position) (Point, error) {
+	next, err := s.db.Latest().FirstLive(ctx, info, upTo+1)
+	if err != nil {
+		return Point{}, err
+	}
+	p := Point{Pos: upTo + 1, Depth: math.MaxInt64, NID: Live}
+	if next != nil {
+		p.Depth = Seam(next).Depth
+	}
+	return p, nil
+}
+
+// pager reads one page.
+type pager struct {
+	server  *Server
+	ctx     context.Context
+	info    *storage.RoomInfo
+	viewer  Viewer
+	req     HistoryRequest
+	at      Point // after what was looked at
+	scanned int
+}
+
+func (p *pager) page() (HistoryPage, error) {
+	page := HistoryPage{More: true}
+	if left := p.viewer.Left; left != nil && !p.viewer.Joined && !p.req.Forward && p.at.IsLive() && p.at.Pos > p.viewer.LeftAt+1 {
+		open, err := p.server.open(p.ctx, p.info)
+		if err != nil {
+			return page, err
+		}
+		if !open {
+			p.at = p.viewer.end()
+		}
+	}
+	for p.scanned < maxScan {
+		n := p.req.Limit - len(page.Events) + 1
+		if p.scanned > 0 || p.req.Match != nil {
+			n = max(n, scanChunk)
+		}
+		batch, err := p.read(n)
+		if err != nil {
+			return page, err
+		}
+		done, err := p.take(&page, batch)
+		if err != nil || done {
+			page.End = p.at
+			return page, err
+		}
+		if len(batch) < n {
+			page.More = false
+			break
+		}
+	}
+	page.End = p.at
+	return page, nil
+}
+
+// take looks through a batch and reports whether the page is complete.
+func (p *pager) take(page *HistoryPage, batch []*storage.Event) (bool, error) {
+	visible, err := p.server.VisibleTo(p.ctx, p.info, p.viewer, batch)
+	if err != nil {
+		return true, err
+	}
+	for i, e := range batch {
+		if len(page.Events) >= p.req.Limit || p.reached(e) {
+			return true, nil
+		}
+		p.scanned++
+		p.pass(e)
+		if visible[i] && (p.req.Match == nil || p.req.Match(e)) {
+			page.Events = append(page.Events, e)
+		}
+	}
+	return false, nil
+}
+
+func (p *pager) read(n int) ([]*storage.Event, error) {
+	view := p.server.db.Latest()
+	switch {
+	case !p.req.Forward:
+		return view.HistoryBack(p.ctx, p.info, storage.HistoryRange{Depth: p.at.Depth, NID: p.at.NID, Below: p.at.Pos}, n)
+	case p.at.IsLive():
+		return view.Live(p.ctx, p.info, p.at.Pos, p.server.db.Applied(), n)
+	}
+	return view.HistoryForward(p.ctx, p.info, storage.HistoryRange{Depth: p.at.Depth, NID: p.at.NID}, n)
+}
+
+// pass moves on past an event.
+func (p *pager) pass(e *storage.Event) {
+	switch {
+	case !p.req.Forward:
+		p.at.Depth, p.at.NID = e.PDU.Depth(), e.NID-1
+	case p.at.IsLive():
+		p.at.Pos, p.at.Depth = e.Pos+1, max(e.Top, e.PDU.Depth())
+	default:
+		p.at = After(e)
+	}
+}
+
+// reached reports whether an event lies beyond where the request ends.
+func (p *pager) reached(e *storage.Event) bool {
+	to := p.req.To
+	switch {
+	case to == nil:
+		return false
+	case to.IsLive() && p.req.Forward:
+		return e.Pos >= to.Pos
+	case to.IsLive():
+		return e.Pos != 0 && e.Pos < to.Pos
+	}
+	before := e.PDU.Depth() < to.Depth || e.PDU.Depth() == to.Depth && e.NID <= to.NID
+	return before != p.req.Forward
+}
+
+// gaps are the holes in the part of history that a page spans.
+func (p *pager) gaps(page HistoryPage) ([]storage.Gap, error) {
+	lowest := page.End.Depth
+	if !page.More {
+		lowest = 0
+	}
+	return p.server.db.Latest().Gaps(p.ctx, p.info.NID, lowest, p.req.From.Depth)
+}
+
+// open reports whether everybody may read the room as it is now.
+func (s *Server) open(ctx context.Context, info *storage.RoomInfo) (bool, error) {
+	root, err := s.CurrentRoot(ctx, info)
+	if err != nil {
+		return false, err
+	}
+	v, err := s.visibilityAt(ctx, info, root)
+	return v == worldReadable, err
+}
