@@ -64,7 +64,7 @@ Every command reads the same file, entente.yaml in the current folder unless
 	}
 	root.PersistentFlags().StringP("config", "c", defaultConfig, "the configuration file")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newConfigCommand(), newVersionCommand())
+	root.AddCommand(newConfigCommand(), newAgreementCommand(), newAuditCommand(), newVersionCommand())
 	return root
 }
 
