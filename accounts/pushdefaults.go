@@ -3,6 +3,7 @@ package accounts
 import (
 	_ "embed"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"maunium.net/go/mautrix/id"
@@ -57,7 +58,7 @@ func (p *pushRules) upgrade(user id.UserID) {
 				rest = append(rest, rule)
 			}
 		}
-		p.kinds[kind] = append(append(append(master, own...), defaults...), rest...)
+		p.kinds[kind] = append([]pushRule{}, slices.Concat(master, own, defaults, rest)...)
 	}
 }
 

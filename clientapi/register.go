@@ -43,7 +43,7 @@ func (s *Server) postRegister(ctx context.Context, c *web.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	flows, err := s.registrationFlows(ctx)
+	flows, err := s.registrationFlows(ctx, at.stage)
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +79,10 @@ func (s *Server) postRegister(ctx context.Context, c *web.Call) (any, error) {
 	return s.granted(grant), nil
 }
 
-// registrationFlows are the ways to register now, or a refusal.
-func (s *Server) registrationFlows(ctx context.Context) (flows [][]string, err error) {
+// registrationFlows are the ways to register now, or a refusal. Where everyone
+// may register, a token is asked of nobody, and taken from whoever tries it:
+// the first administrator.
+func (s *Server) registrationFlows(ctx context.Context, tried string) (flows [][]string, err error) {
 	if s.accounts.Open() {
 		flows = append(flows, []string{dummyStage})
 	}
@@ -88,7 +90,7 @@ func (s *Server) registrationFlows(ctx context.Context) (flows [][]string, err e
 	if err != nil {
 		return nil, err
 	}
-	if tokens {
+	if tokens && (flows == nil || tried == tokenStage) {
 		flows = append(flows, []string{tokenStage})
 	}
 	if flows == nil {
