@@ -27,6 +27,9 @@ type Committed struct {
 	Members []*storage.Member
 	// Last is the commit's last position.
 	Last storage.Position
+	// Request is the client's request that made the last event; nil when there
+	// was none with a transaction ID.
+	Request *ClientRequest
 
 	existing id.EventID       // what made a change unnecessary
 	redacted []*storage.Event // redacted forms of events

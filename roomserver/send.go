@@ -25,6 +25,18 @@ type SendRequest struct {
 	Draft
 	// Transaction makes repeating the request harmless; empty is none.
 	Transaction storage.TransactionKey
+	// Device and TransactionID are what the sender's device called the request.
+	Device        id.DeviceID
+	TransactionID string
+}
+
+// ClientRequest is the request by which a device of a local user made an event.
+type ClientRequest struct {
+	EventID id.EventID
+	User    id.UserID
+	Device  id.DeviceID
+	// ID is the transaction ID.
+	ID string
 }
 
 // Send sends a message or state event of a local user.
@@ -47,12 +59,26 @@ func (s *Server) Send(ctx context.Context, req SendRequest) (Sent, error) {
 			sent = Sent{EventID: duplicate.EventID}
 			return nil
 		case err != nil:
+			sent.EventID, err = s.madeBefore(ctx, req, err)
 			return err
 		}
 		sent = done.sent()
 		return nil
 	})
 	return sent, err
+}
+
+// madeBefore answers a request that failed: what it made, if it is a repetition
+// of one that did not. The room may have changed since.
+func (s *Server) madeBefore(ctx context.Context, req SendRequest, failed error) (id.EventID, error) {
+	if req.Transaction == "" || ctx.Err() != nil {
+		return "", failed
+	}
+	made, err := s.db.Latest().Transaction(ctx, req.Transaction)
+	if err != nil || made == "" {
+		return "", failed
+	}
+	return made, nil
 }
 
 func (c *Committed) sent() Sent {
@@ -85,6 +111,7 @@ func (p *proposal) send(req SendRequest) error {
 	}
 	if req.Transaction != "" {
 		p.once = &storage.Transaction{Key: req.Transaction, EventID: e.PDU.ID()}
+		p.done.Request = &ClientRequest{EventID: e.PDU.ID(), User: req.Sender, Device: req.Device, ID: req.TransactionID}
 	}
 	return nil
 }
