@@ -10,6 +10,7 @@ import (
 // handlers' area, in a file that ends in _routes.go.
 func (s *Server) Routes() []web.Route {
 	return slices.Concat(
+		s.wellKnownRoutes(),
 		s.accountRoutes(),
 	)
 }

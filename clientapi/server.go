@@ -23,6 +23,8 @@ type Options struct {
 	Secret [32]byte
 	// BaseURL is what clients are told at login to use; empty tells nothing.
 	BaseURL string
+	// WellKnown is served under /.well-known/matrix.
+	WellKnown WellKnown
 	// Features are unstable features beyond those that are always served.
 	Features map[string]bool
 	// Now is the clock; nil is the real one.
