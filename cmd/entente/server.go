@@ -210,6 +210,7 @@ func (s *server) run(ctx context.Context) error {
 	for _, part := range s.parts() {
 		group.Go(func() error { return part(ctx) })
 	}
+	s.listeners = nil // they close themselves
 	return errors.Join(group.Wait(), s.close())
 }
 
