@@ -2,6 +2,7 @@ package clientapi_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"maunium.net/go/mautrix"
@@ -19,8 +20,7 @@ func TestWithMautrix(t *testing.T) {
 		if err != nil {
 			w.Fatal(err)
 		}
-		steps := mautrixSteps(w, client)
-		for _, step := range steps {
+		for _, step := range slices.Concat(mautrixSessions(w, client), mautrixData(w, client)) {
 			if err := step.do(); err != nil {
 				w.Fatalf("%s: %v", step.name, err)
 			}
@@ -33,10 +33,8 @@ type step struct {
 	do   func() error
 }
 
-func mautrixSteps(w *world, client *mautrix.Client) []step {
+func mautrixSessions(w *world, client *mautrix.Client) []step {
 	ctx := w.Context()
-	room := id.RoomID("!room:test")
-	var filter *mautrix.RespCreateFilter
 	return []step{
 		{"versions", func() error {
 			v, err := client.Versions(ctx)
@@ -64,6 +62,14 @@ func mautrixSteps(w *world, client *mautrix.Client) []step {
 			}
 			return err
 		}},
+	}
+}
+
+func mautrixData(w *world, client *mautrix.Client) []step {
+	ctx := w.Context()
+	room := id.RoomID("!room:test")
+	var filter *mautrix.RespCreateFilter
+	return []step{
 		{"profile", func() error {
 			if err := client.SetDisplayName(ctx, "Alice"); err != nil {
 				return err
