@@ -24,6 +24,13 @@ const (
 //
 // Spec: client-server-api/#get_matrixclientv3useruseridaccount_datatype
 func (a *Accounts) AccountData(ctx context.Context, user id.UserID, room id.RoomID, kind string) (json.RawMessage, error) {
+	if room == "" && kind == pushRulesType {
+		rules, err := a.PushRules(ctx, user)
+		if err != nil {
+			return nil, err
+		}
+		return rules.JSON, nil
+	}
 	nid, err := a.room(ctx, room)
 	if err != nil {
 		return nil, err

@@ -273,9 +273,7 @@ func (a *Accounts) Refresh(ctx context.Context, token string, by Caller) (*Grant
 			return nil, err
 		}
 		c, next, err := a.renew(ctx, s, by)
-		if next != nil {
-			grant = next
-		}
+		grant = next // none of an earlier try that another change crossed
 		return c, err
 	})
 	if err == nil && grant == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ type world struct {
 	db       *storage.DB
 	accounts *accounts.Accounts
 	url      string
+	from     string // the address that calls seem to come from; empty: this one
 
 	mu       sync.Mutex
 	offset   time.Duration               // how far ahead of the real clock it is; guarded by mu
@@ -75,7 +77,8 @@ func (w *world) start() {
 	w.accounts = accounts.New(o)
 	api := clientapi.New(clientapi.Options{Accounts: w.accounts, Secret: w.db.Secret(), BaseURL: "https://test.example", Now: w.now})
 	router, err := web.New(web.Options{
-		Users: clientapi.Users{Accounts: w.accounts}, Limiter: web.NewLimiter(w.limits, 0, time.Unix(0, 0)), Now: w.now,
+		Proxies: web.Proxies{netip.MustParsePrefix("127.0.0.0/8")},
+		Users:   clientapi.Users{Accounts: w.accounts}, Limiter: web.NewLimiter(w.limits, 0, time.Unix(0, 0)), Now: w.now,
 	}, api.Routes()...)
 	if err != nil {
 		w.Fatal(err)
@@ -163,6 +166,9 @@ func (w *world) call(method, path, token string, body any) answer {
 	r, err := http.NewRequest(method, w.url+path, bytes.NewReader(text))
 	if err != nil {
 		w.Fatal(err)
+	}
+	if w.from != "" {
+		r.Header.Set("X-Forwarded-For", w.from)
 	}
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)

@@ -122,9 +122,13 @@ func (in *interactions) complete(session, stage string) {
 type proof struct {
 	// flows are the ways to prove it, each a list of stages.
 	flows [][]string
-	// check tries a stage. A refusal of kind Forbidden may be tried again.
+	// check tries a stage. A refusal of kind Forbidden may be tried again,
+	// but errAnotherUser.
 	check func(ctx context.Context, stage string, auth json.RawMessage) error
 }
+
+// errAnotherUser refuses a proof that is right, but not the caller's.
+var errAnotherUser = fault.New(fault.Forbidden, "This is another user's password")
 
 // attempt is a call of an endpoint that wants a proof.
 type attempt struct {
@@ -205,6 +209,9 @@ func (at *attempt) prove(ctx context.Context, p proof) (*web.Answer, error) {
 		return at.ask(p, fault.New(fault.Forbidden, "This is not one of the ways to authenticate here")), nil
 	}
 	if err := p.check(ctx, at.stage, at.auth); err != nil {
+		if errors.Is(err, errAnotherUser) {
+			return nil, err
+		}
 		if refused := (*fault.Error)(nil); errors.As(err, &refused) && refused.Kind == fault.Forbidden {
 			return at.ask(p, refused), nil
 		}

@@ -1,6 +1,7 @@
 package clientapi_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -205,12 +206,15 @@ func TestLoginsAreLimitedByAccount(t *testing.T) {
 	limits := web.Limits{web.RateLogin: {PerSecond: 0.001, Burst: 3}}
 	eachWith(t, nil, limits, func(w *world) {
 		user := w.addUser("alice")
-		for range 3 {
+		for i := range 3 {
+			w.from = fmt.Sprintf("192.0.2.%d", i)
 			w.login("alice", "wrong", nil).refused(http.StatusForbidden, "M_FORBIDDEN")
 		}
+		w.from = "192.0.2.9"
 		if a := w.login(string(user), password, nil).refused(http.StatusTooManyRequests, "M_LIMIT_EXCEEDED"); a.body["retry_after_ms"] == nil {
 			w.Errorf("answered %s", a.raw)
 		}
+		w.login("another", "wrong", nil).refused(http.StatusForbidden, "M_FORBIDDEN")
 	})
 }
 

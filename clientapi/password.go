@@ -51,7 +51,7 @@ func (s *Server) checkPassword(ctx context.Context, c *web.Call, name, password 
 	}
 	account, err := s.accounts.CheckPassword(ctx, name, password)
 	if err == nil && c.User() != "" && account.User != c.User() {
-		err = fault.New(fault.Forbidden, "This is another user's password")
+		err = errAnotherUser
 	}
 	if fault.Is(err, fault.Forbidden) {
 		if failed := s.accounts.Refused(ctx, s.accounts.Named(name), caller(c)); failed != nil {

@@ -190,3 +190,15 @@ func TestInteractionSessions(t *testing.T) {
 		w.call("POST", "/register", "", body).asks("m.login.dummy")
 	})
 }
+
+// A session goes on at another node, which has not seen its beginning, when
+// the client sends everything again.
+func TestInteractionSessionsOnAnotherNode(t *testing.T) {
+	each(t, func(w *world) {
+		body := object{"username": "bob", "password": password}
+		session := w.call("POST", "/register", "", body).asks("m.login.dummy")
+		w.start()
+		body["auth"] = object{"type": "m.login.dummy", "session": session}
+		w.call("POST", "/register", "", body).ok()
+	})
+}
