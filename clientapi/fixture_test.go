@@ -54,7 +54,9 @@ func each(t *testing.T, fn func(w *world)) {
 
 func eachWith(t *testing.T, options func(*accounts.Options), limits web.Limits, fn func(w *world)) {
 	t.Helper()
+	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, o storage.Options) {
+		t.Parallel()
 		w := &world{T: t, db: storagetest.Open(t, o), options: options, limits: limits}
 		w.start()
 		fn(w)
