@@ -230,6 +230,11 @@ func inAuthOrder(pdus []*event.PDU) []*event.PDU {
 			ready = append(ready, p)
 		}
 	}
+	// In room version 12 nothing cites the create event, and all need it.
+	if i := slices.IndexFunc(ready, func(p *event.PDU) bool { return p.Type() == typeCreate }); i >= 0 {
+		last := len(ready) - 1
+		ready[i], ready[last] = ready[last], ready[i]
+	}
 	out := make([]*event.PDU, 0, len(byID))
 	for len(ready) > 0 {
 		p := ready[len(ready)-1]

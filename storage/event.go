@@ -109,6 +109,7 @@ const (
 	setEventRoots   = `UPDATE event SET before_root = $2, after_root = $3 WHERE nid = $1`
 	selectEventsNID = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND nid = ANY($2)`
 	selectEventsID  = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND event_id = ANY($2)`
+	selectAfter     = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND pos > $2 ORDER BY pos LIMIT 1000`
 	selectRoomsOf   = `SELECT room FROM event WHERE event_id = $1 LIMIT 20`
 	selectNIDs      = `SELECT event_id, nid FROM event WHERE room = $1 AND event_id = ANY($2)`
 )
@@ -185,6 +186,12 @@ func (v *View) EventsByID(ctx context.Context, room *RoomInfo, ids []id.EventID)
 // RedactionsOf finds accepted redactions that name an event.
 func (v *View) RedactionsOf(ctx context.Context, room *RoomInfo, target id.EventID) ([]*Event, error) {
 	return v.events(ctx, room, selectRedaction, int64(room.NID), string(target))
+}
+
+// EventsAfter lists a room's live timeline after a position, at most 1,000
+// events.
+func (v *View) EventsAfter(ctx context.Context, room *RoomInfo, after Position) ([]*Event, error) {
+	return v.events(ctx, room, selectAfter, int64(room.NID), int64(after))
 }
 
 // RoomsOfEvent finds the rooms that have an event with this ID: one, but for
