@@ -63,6 +63,9 @@ func eachWith(t *testing.T, options func(*accounts.Options), limits web.Limits, 
 	})
 }
 
+// specification is read once for all tests.
+var specification = sync.OnceValues(func() (*spectest.Spec, error) { return spectest.Open(os.Getenv(spectest.EnvDir)) })
+
 func (w *world) start() {
 	w.Helper()
 	o := accounts.Options{
@@ -87,7 +90,11 @@ func (w *world) start() {
 	}
 	var handler http.Handler = router
 	if os.Getenv(spectest.EnvDir) != "" {
-		handler = spectest.FromEnv(w.T).Handler(w.T, router)
+		spec, err := specification()
+		if err != nil {
+			w.Fatal(err)
+		}
+		handler = spec.Handler(w.T, router)
 	}
 	server := httptest.NewServer(handler)
 	w.Cleanup(server.Close)
