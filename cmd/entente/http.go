@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -27,7 +25,7 @@ func newLimiter(cfg config.RateLimits) *web.Limiter {
 }
 
 // openListeners binds every configured listener to the routes of its resources.
-func (s *server) openListeners(ctx context.Context, secure *tls.Config) error {
+func (s *server) openListeners(ctx context.Context) error {
 	metrics, limiter := web.NewMetrics(s.metrics), newLimiter(s.cfg.RateLimits)
 	for i, cfg := range s.cfg.Listeners {
 		proxies, err := trustedProxies(cfg)
@@ -41,20 +39,13 @@ func (s *server) openListeners(ctx context.Context, secure *tls.Config) error {
 		if err != nil {
 			return err
 		}
-		l, err := s.open(ctx, cfg, secure, handler)
+		l, err := listen(ctx, cfg, handler, s.log)
 		if err != nil {
 			return fmt.Errorf("listeners[%d]: %w", i, err)
 		}
 		s.listeners = append(s.listeners, l)
 	}
 	return s.openAdmin(ctx)
-}
-
-func (s *server) open(ctx context.Context, cfg config.Listener, secure *tls.Config, handler http.Handler) (*listener, error) {
-	if secure != nil && slices.Contains(cfg.Resources, "federation") {
-		return bind(ctx, cfg.Addresses, secure, handler, s.log)
-	}
-	return listen(ctx, cfg, handler, s.log)
 }
 
 // openAdmin binds the operators' listener, unless it is off.

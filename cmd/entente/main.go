@@ -54,7 +54,8 @@ rooms by federation, under agreements that each side can read, change and prove.
 
 Every command reads the same file, entente.yaml in the current folder unless
 --config names another one. Relative paths in it start at its own folder.`,
-		Example: `  entente serve                           run the server, prepared by itself
+		Example: `  entente demo                            see two agencies share a room
+  entente serve                           run the server, prepared by itself
   entente config default > entente.yaml   write a configuration to start from
   entente config check                    find every mistake in it
   entente config reference                read what each setting means`,
@@ -66,7 +67,7 @@ Every command reads the same file, entente.yaml in the current folder unless
 	root.PersistentFlags().StringP("config", "c", defaultConfig, "the configuration file")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newServeCommand(), newUserCommand(), newAgreementCommand(), newAuditCommand(), newConfigCommand(), newVersionCommand(),
+		newServeCommand(), newDemoCommand(), newUserCommand(), newAgreementCommand(), newAuditCommand(), newConfigCommand(), newVersionCommand(),
 	)
 	return root
 }

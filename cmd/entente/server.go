@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -59,11 +58,6 @@ type serverOptions struct {
 	Config *config.Config
 	Key    config.SigningKey
 	Log    *slog.Logger
-	// TLS replaces what the configuration says of certificates, for listeners
-	// of a process that has its own authority.
-	TLS *tls.Config
-	// Roots are certificate authorities for peers beside the configured ones.
-	Roots *x509.CertPool
 }
 
 // newServer opens the database, builds every component and binds the
@@ -87,7 +81,7 @@ func newServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 	s.openRooms()
 	s.openAPIs()
-	return s, s.openListeners(ctx, o.TLS)
+	return s, s.openListeners(ctx)
 }
 
 func (s *server) openDatabase(ctx context.Context) (err error) {
@@ -110,7 +104,7 @@ func (s *server) openFederation(o serverOptions) error {
 		return err
 	}
 	s.own = own
-	roots, err := peerRoots(s.cfg, o.Roots)
+	roots, err := peerRoots(s.cfg)
 	if err != nil {
 		return err
 	}
@@ -151,15 +145,12 @@ func newOwn(cfg *config.Config, key config.SigningKey) (*keys.Own, error) {
 
 // peerRoots are the certificate authorities that peers are believed by; nil is
 // the system's.
-func peerRoots(cfg *config.Config, extra *x509.CertPool) (*x509.CertPool, error) {
-	if len(cfg.Federation.CAFiles) == 0 && extra == nil && cfg.Federation.SystemRoots {
+func peerRoots(cfg *config.Config) (*x509.CertPool, error) {
+	if len(cfg.Federation.CAFiles) == 0 && cfg.Federation.SystemRoots {
 		return nil, nil
 	}
 	pool := x509.NewCertPool()
-	switch {
-	case extra != nil:
-		pool = extra.Clone()
-	case cfg.Federation.SystemRoots:
+	if cfg.Federation.SystemRoots {
 		var err error
 		if pool, err = x509.SystemCertPool(); err != nil {
 			return nil, fmt.Errorf("read the system's certificate authorities: %w", err)
