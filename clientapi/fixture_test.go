@@ -34,11 +34,10 @@ type world struct {
 	from     string // the address that calls seem to come from; empty: this one
 
 	mu       sync.Mutex
-	offset   time.Duration               // how far ahead of the real clock it is; guarded by mu
-	audit    []string                    // kinds of the audit records made; guarded by mu
-	profiles []id.UserID                 // whose profile changed; guarded by mu
-	gone     []id.UserID                 // who was deactivated; guarded by mu
-	remote   map[string]accounts.Profile // profiles elsewhere, by user
+	offset   time.Duration // how far ahead of the real clock it is; guarded by mu
+	audit    []string      // kinds of the audit records made; guarded by mu
+	profiles []id.UserID   // whose profile changed; guarded by mu
+	gone     []id.UserID   // who was deactivated; guarded by mu
 	options  func(*accounts.Options)
 	limits   web.Limits
 	records  []map[string]string // fields of the audit records; guarded by mu

@@ -203,7 +203,7 @@ func (at *attempt) prove(ctx context.Context, p proof) (*web.Answer, error) {
 	case at.session != "" && !at.valid:
 		at.session = ""
 		return at.ask(p, fault.New(fault.Forbidden, "The session is not known, or has expired")), nil
-	case at.stage == "":
+	case at.stage == "", slices.Contains(at.done, at.stage):
 		return at.ask(p, nil), nil
 	case !slices.ContainsFunc(p.flows, func(flow []string) bool { return slices.Contains(flow, at.stage) }):
 		return at.ask(p, fault.New(fault.Forbidden, "This is not one of the ways to authenticate here")), nil

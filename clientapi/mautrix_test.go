@@ -46,7 +46,7 @@ func mautrixSessions(w *world, client *mautrix.Client) []step {
 		{"register", func() error {
 			r, err := client.RegisterDummy(ctx, &mautrix.ReqRegister[any]{Username: "alice", Password: password})
 			if err == nil {
-				client.SetCredentials(r.UserID, r.AccessToken)
+				client.UserID, client.AccessToken = r.UserID, r.AccessToken
 			}
 			return err
 		}},
