@@ -250,3 +250,14 @@ func BenchmarkAuthenticate(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkPushRules(b *testing.B) {
+	a := open(storagetest.Open(b, storagetest.SQLite(b)), accounts.Options{})
+	user := create(b, a, "alice").User
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := a.PushRules(b.Context(), user); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -56,19 +56,19 @@ func TestSessionCacheIsBounded(t *testing.T) {
 
 func TestRuleCache(t *testing.T) {
 	c := newRuleCache()
-	c.put(1, &PushRules{}, 0)
-	c.put(2, &PushRules{}, 0)
+	c.put("@a:b", 1, &PushRules{}, 0)
+	c.put("@c:d", 2, &PushRules{}, 0)
 	c.forget(1)
-	if c.get(1) != nil || c.get(2) == nil {
+	if c.get("@a:b") != nil || c.get("@c:d") == nil {
 		t.Error("the wrong rules are kept")
 	}
-	if c.put(1, &PushRules{}, 0); c.get(1) != nil {
+	if c.put("@a:b", 1, &PushRules{}, 0); c.get("@a:b") != nil {
 		t.Error("a stale reading is kept")
 	}
 	for i := range int64(maxRules + 10) {
-		c.put(i+10, &PushRules{}, c.changes.Load())
+		c.put(id.UserID(fmt.Sprint("@", i)), i+10, &PushRules{}, c.changes.Load())
 	}
-	if len(c.byUser) > maxRules {
+	if len(c.byUser) > maxRules || len(c.owners) != len(c.byUser) {
 		t.Errorf("the rules of %d users are kept", len(c.byUser))
 	}
 }

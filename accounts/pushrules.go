@@ -119,31 +119,44 @@ type PushRules struct {
 	JSON json.RawMessage
 	// Global is the global ruleset, for evaluation.
 	Global *pushrules.PushRuleset
-
-	parsed *pushRules
 }
 
 // GlobalJSON is the global ruleset.
-func (p *PushRules) GlobalJSON() json.RawMessage { return p.parsed.all["global"] }
+func (p *PushRules) GlobalJSON() (json.RawMessage, error) {
+	parsed, err := parsePushRules(p.JSON)
+	if err != nil {
+		return nil, err
+	}
+	return parsed.all["global"], nil
+}
 
 // Rule is one rule.
 //
 // Spec: client-server-api/#get_matrixclientv3pushrulesglobalkindruleid
 func (p *PushRules) Rule(kind, rule string) (json.RawMessage, error) {
-	i, err := p.parsed.find(kind, rule)
+	found, err := p.find(kind, rule)
 	if err != nil {
 		return nil, err
 	}
-	return encodePlain(p.parsed.kinds[kind][i])
+	return encodePlain(found)
 }
 
 // Attribute is one key of a rule, for example its actions.
 func (p *PushRules) Attribute(kind, rule, key string) (json.RawMessage, error) {
-	i, err := p.parsed.find(kind, rule)
+	found, err := p.find(kind, rule)
+	return found[key], err
+}
+
+func (p *PushRules) find(kind, rule string) (pushRule, error) {
+	parsed, err := parsePushRules(p.JSON)
 	if err != nil {
 		return nil, err
 	}
-	return p.parsed.kinds[kind][i][key], nil
+	i, err := parsed.find(kind, rule)
+	if err != nil {
+		return nil, err
+	}
+	return parsed.kinds[kind][i], nil
 }
 
 // PushRules are the push rules of one of our users. They are read once and
@@ -151,12 +164,12 @@ func (p *PushRules) Attribute(kind, rule, key string) (json.RawMessage, error) {
 //
 // Spec: client-server-api/#push-rules
 func (a *Accounts) PushRules(ctx context.Context, user id.UserID) (*PushRules, error) {
+	if kept := a.rules.get(user); kept != nil {
+		return kept, nil
+	}
 	subject, err := a.db.UserSubject(ctx, storage.User, user)
 	if err != nil {
 		return nil, err
-	}
-	if kept := a.rules.get(subject.ID); kept != nil {
-		return kept, nil
 	}
 	before := a.rules.changes.Load()
 	data, err := a.db.Latest().AccountData(ctx, user, 0, pushRulesType)
@@ -171,14 +184,14 @@ func (a *Accounts) PushRules(ctx context.Context, user id.UserID) (*PushRules, e
 	if err != nil {
 		return nil, err
 	}
-	rules := &PushRules{parsed: parsed, Global: &pushrules.PushRuleset{}}
+	rules := &PushRules{Global: &pushrules.PushRuleset{}}
 	if rules.JSON, err = parsed.encode(); err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(parsed.all["global"], rules.Global); err != nil {
 		return nil, err
 	}
-	a.rules.put(subject.ID, rules, before)
+	a.rules.put(user, subject.ID, rules, before)
 	return rules, nil
 }
 

@@ -25,7 +25,8 @@ func (s *Server) getGlobalPushRules(ctx context.Context, c *web.Call) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	return web.Raw(rules.GlobalJSON()), nil
+	global, err := rules.GlobalJSON()
+	return web.Raw(global), err
 }
 
 func (s *Server) getPushRule(ctx context.Context, c *web.Call) (any, error) {
