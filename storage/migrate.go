@@ -33,14 +33,12 @@ func loadMigrations() ([]migration, error) {
 		return nil, err
 	}
 	var out []migration
-	last := 0
-	for _, name := range names {
+	for i, name := range names {
 		base := path.Base(name)
 		n, err := strconv.Atoi(base[:4])
-		if err != nil || n <= last {
-			return nil, fmt.Errorf("storage: migration %s does not come after number %d", base, last)
+		if err != nil || n != i+1 {
+			return nil, fmt.Errorf("storage: migration %s is not number %d", base, i+1)
 		}
-		last = n
 		text, err := migrations.ReadFile(name)
 		if err != nil {
 			return nil, err
@@ -74,8 +72,8 @@ func migrate(ctx context.Context, d driver) error {
 	if _, err := one(ctx, d, selectVersion, nil, &have); err != nil {
 		return err
 	}
-	if known := steps[len(steps)-1].version; have > known {
-		return fmt.Errorf("the database was written by a newer version of entente (schema %d, this one knows %d): start that version", have, known)
+	if have > len(steps) {
+		return fmt.Errorf("the database was written by a newer version of entente (schema %d, this one knows %d): start that version", have, len(steps))
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ package sender
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -134,29 +135,38 @@ func orDefault[T comparable](v, otherwise T) T {
 // Run sends until ctx ends. What is under way then is cut off, and sent again
 // after the next start.
 func (s *Sender) Run(ctx context.Context) error {
+	err := s.begin(ctx)
+	if err == nil {
+		s.workers.Go(func() { s.pump(ctx) })
+		s.housekeeping(ctx)
+	}
+	s.workers.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
+	defer cancel()
+	if flushErr := s.flush(last); flushErr != nil && !errors.Is(flushErr, storage.ErrClosed) {
+		return errors.Join(err, flushErr)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// begin reads where the last run ended, and starts workers for what is left.
+func (s *Sender) begin(ctx context.Context) error {
 	scanned, err := s.o.DB.Latest().DestinationsScanned(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("read how far events were sent: %w", err)
 	}
 	s.mu.Lock()
 	s.scanned, s.running, s.renewed = scanned, ctx, s.o.Now()
 	for _, d := range s.destinations {
+		d.from = scanned
 		s.startLocked(d)
 	}
 	s.mu.Unlock()
 	s.news.rescan(s.o.DB.Applied())
-	if err := s.takeOver(ctx); err != nil {
-		return err
-	}
-	s.workers.Go(func() { s.pump(ctx) })
-	s.housekeeping(ctx)
-	s.workers.Wait()
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
-	defer cancel()
-	if err := s.flush(last); err != nil && !errors.Is(err, storage.ErrClosed) {
-		return err
-	}
-	return nil
+	return s.takeOver(ctx)
 }
 
 // housekeeping persists cursors, renews leases and takes over what no node

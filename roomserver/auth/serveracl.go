@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"net/netip"
 	"strings"
 
 	"entente/roomserver/event"
@@ -89,12 +88,21 @@ func withoutPort(server string) string {
 	return host
 }
 
+// isLiteral reports whether host is an IPv6 address in brackets, or four
+// numbers with dots.
+//
+// Spec: appendices/#server-name
 func isLiteral(host string) bool {
 	if strings.HasPrefix(host, "[") {
 		return true
 	}
-	_, err := netip.ParseAddr(host)
-	return err == nil
+	parts := 0
+	for part := range strings.SplitSeq(host, ".") {
+		if parts++; part == "" || len(part) > 3 || strings.Trim(part, "0123456789") != "" {
+			return false
+		}
+	}
+	return parts == 4
 }
 
 // globMatch matches with * for any run of characters and ? for one. It goes
