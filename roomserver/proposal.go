@@ -141,7 +141,7 @@ func (p *proposal) commit(policy []storage.Precondition) storage.Commit {
 		c.Write = append(c.Write, p.once)
 	}
 	c.Expect = append(c.Expect, policy...)
-	c.Expect = append(c.Expect, storage.RoomHead(p.room.info.NID, p.base))
+	c.Expect = append(c.Expect, storage.RoomHead(p.room.info.NID, p.base), storage.Collection(p.room.info.NID, p.head.Collection))
 	if p.positions > 0 {
 		c.Touch = append(c.Touch, storage.Subject{Kind: storage.Room, ID: int64(p.room.info.NID)})
 	}

@@ -25,9 +25,7 @@ type FoundPrev struct {
 const (
 	insertMissing = `INSERT INTO missing_prev (room, event_id, cited_by) VALUES ($1, $2, $3) ON CONFLICT (room, event_id, cited_by) DO NOTHING`
 	deleteMissing = `DELETE FROM missing_prev WHERE room = $1 AND event_id = $2`
-	selectMissing = `SELECT m.event_id, m.cited_by FROM missing_prev m JOIN event e ON e.nid = m.cited_by
-		WHERE m.room = $1 AND e.depth <= $2 ORDER BY e.depth DESC LIMIT $3`
-	selectCiters = `SELECT cited_by FROM missing_prev WHERE room = $1 AND event_id = $2`
+	selectCiters  = `SELECT cited_by FROM missing_prev WHERE room = $1 AND event_id = $2`
 )
 
 func (m *MissingPrev) write(w *writer) {
@@ -35,18 +33,6 @@ func (m *MissingPrev) write(w *writer) {
 }
 
 func (f *FoundPrev) write(w *writer) { w.exec(deleteMissing, int64(f.Room), string(f.EventID)) }
-
-// MissingPrevs lists events that are missing, cited by events of at most this
-// depth, the deepest first.
-func (v *View) MissingPrevs(ctx context.Context, room RoomNID, depth int64, limit int) (out []MissingPrev, err error) {
-	err = each(ctx, v.q, selectMissing, []any{int64(room), depth, limit}, func(r rowScanner) error {
-		m := MissingPrev{Room: room}
-		err := r.Scan((*string)(&m.EventID), (*int64)(&m.CitedBy))
-		out = append(out, m)
-		return err
-	})
-	return out, err
-}
 
 // Citers lists the events that cite one that was missing.
 func (v *View) Citers(ctx context.Context, room RoomNID, eventID id.EventID) (out []event.NID, err error) {
