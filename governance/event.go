@@ -1,7 +1,6 @@
 package governance
 
 import (
-	"strings"
 	"time"
 
 	"entente/roomserver/event"
@@ -40,12 +39,9 @@ func (p *Policy) event(ev *event.PDU, at time.Time) *Refusal {
 	if p.mode == ModeOpen { // which admits every server
 		return nil
 	}
-	for name, where := range named(ev) {
-		if refusal := p.admits(event.ServerOf(name)); refusal != nil {
-			return refusal.about("%s in %s of %s", name, where, ev.Type())
-		}
-	}
-	return nil
+	n := naming{policy: p, typ: ev.Type()}
+	n.event(ev)
+	return n.refusal
 }
 
 func (p *Policy) member(ev *event.PDU, version event.Version, at time.Time) *Refusal {
@@ -88,46 +84,58 @@ const (
 	membershipKnock    = "knock"
 )
 
-// named yields the IDs to which an event gives something, each with the place
-// where it stands. IDs without a server name are left out.
+// naming goes through the IDs to which an event gives something, and keeps the
+// first refusal. IDs without a server name are passed over.
+type naming struct {
+	policy  *Policy
+	typ     string
+	refusal *Refusal
+}
+
+// event looks where an event of its type has such IDs.
 //
-// Spec: client-server-api/#user-and-room-mentions,
+// Spec: client-server-api/#user-and-room-mentions, client-server-api/#mroomcreate,
 // client-server-api/#mroompower_levels, client-server-api/#mroomcanonical_alias,
-// client-server-api/#mroomcreate, rooms/v8/#authorization-rules
-func named(ev *event.PDU) func(yield func(name, where string) bool) {
-	return func(yield func(name, where string) bool) {
-		content := event.Value(ev.Content())
-		more := true
-		give := func(v event.Value, where string) {
-			if name, ok := v.Str(); ok && more && strings.Contains(name, ":") {
-				more = yield(name, where)
-			}
+// rooms/v8/#authorization-rules
+func (n *naming) event(ev *event.PDU) {
+	content := event.Value(ev.Content())
+	n.list(content.Get("m.mentions").Get("user_ids"), "m.mentions")
+	if _, isState := ev.StateKey(); !isState {
+		return
+	}
+	switch n.typ {
+	case typeCreate:
+		n.list(content.Get("additional_creators"), "additional_creators")
+	case typeMember:
+		n.value(content.Get("join_authorised_via_users_server"), "join_authorised_via_users_server")
+	case typeCanonicalAlias:
+		n.value(content.Get("alias"), "alias")
+		n.list(content.Get("alt_aliases"), "alt_aliases")
+	case typePowerLevels:
+		for user := range content.Get("users").Members() {
+			n.name(user, "users")
 		}
-		list := func(v event.Value, where string) {
-			if v.IsArray() {
-				for e := range v.Elements() {
-					give(e, where)
-				}
-			}
-		}
-		list(content.Get("m.mentions").Get("user_ids"), "m.mentions")
-		if _, isState := ev.StateKey(); !isState {
-			return
-		}
-		switch ev.Type() {
-		case typeCreate:
-			list(content.Get("additional_creators"), "additional_creators")
-		case typeMember:
-			give(content.Get("join_authorised_via_users_server"), "join_authorised_via_users_server")
-		case typeCanonicalAlias:
-			give(content.Get("alias"), "alias")
-			list(content.Get("alt_aliases"), "alt_aliases")
-		case typePowerLevels:
-			for user := range content.Get("users").Members() {
-				if more && strings.Contains(user, ":") {
-					more = yield(user, "users")
-				}
-			}
-		}
+	}
+}
+
+func (n *naming) list(v event.Value, where string) {
+	for e := range v.Elements() {
+		n.value(e, where)
+	}
+}
+
+func (n *naming) value(v event.Value, where string) {
+	if name, ok := v.Str(); ok {
+		n.name(name, where)
+	}
+}
+
+func (n *naming) name(name, where string) {
+	server := event.ServerOf(name)
+	if n.refusal != nil || server == "" {
+		return
+	}
+	if refusal := n.policy.admits(server); refusal != nil {
+		n.refusal = refusal.about("%s in %s of %s", name, where, n.typ)
 	}
 }
