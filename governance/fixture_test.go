@@ -1,6 +1,7 @@
 package governance_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/json"
@@ -84,3 +85,5 @@ func ruleOf(t testing.TB, err error) string {
 	}
 	return refusal.Rule
 }
+
+func contains(body []byte, text string) bool { return bytes.Contains(body, []byte(text)) }
