@@ -180,18 +180,15 @@ func (f *feed) page(ctx context.Context, page []storage.AuditEntry) error {
 		batch = append(batch, d)
 	}
 	now := f.x.o.Now()
-	due := f.x.o.Sign != nil && f.seq+int64(len(page)) > f.marked && now.Sub(f.checkpoint) >= checkpointEvery
-	if due && len(page) < exportPage {
-		c, err := NewCheckpoint(ctx, f.x.o.DB, f.x.o.ServerName, now)
-		if err != nil {
-			return err
-		}
-		raw, err := c.Sign(f.x.o.Sign())
-		if err != nil {
+	due := f.x.o.Sign != nil && f.seq+int64(len(page)) > f.marked && now.Sub(f.checkpoint) >= checkpointEvery && len(page) < exportPage
+	var c Checkpoint
+	if due {
+		var raw []byte
+		var err error
+		if c, raw, err = f.sign(ctx, now); err != nil {
 			return err
 		}
 		batch = append(batch, Delivery{At: now, Line: raw})
-		f.checkpoint, f.marked = now, c.Seq
 	}
 	if len(batch) == 0 {
 		return nil
@@ -199,9 +196,22 @@ func (f *feed) page(ctx context.Context, page []storage.AuditEntry) error {
 	if err := f.sink.Deliver(ctx, batch); err != nil {
 		return err
 	}
+	if due {
+		f.checkpoint, f.marked = now, c.Seq
+	}
 	if len(page) == 0 {
 		return nil
 	}
 	f.seq = page[len(page)-1].Seq
 	return f.x.o.DB.Stage(ctx, &storage.AuditCursor{Sink: f.sink.Name(), Seq: f.seq})
+}
+
+// sign makes a checkpoint and its line.
+func (f *feed) sign(ctx context.Context, now time.Time) (Checkpoint, []byte, error) {
+	c, err := NewCheckpoint(ctx, f.x.o.DB, f.x.o.ServerName, now)
+	if err != nil {
+		return c, nil, err
+	}
+	raw, err := c.Sign(f.x.o.Sign())
+	return c, raw, err
 }

@@ -134,10 +134,11 @@ func (r Record) Stored() storage.AuditRecord {
 // text is valid UTF-8 of bounded length.
 func text(s string) string {
 	if len(s) > maxText {
-		s = s[:maxText]
-		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
-			s = s[:len(s)-1]
+		end := maxText
+		for end > 0 && !utf8.RuneStart(s[end]) {
+			end--
 		}
+		s = s[:end]
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
