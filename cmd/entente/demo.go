@@ -20,6 +20,7 @@ import (
 	"entente/config"
 	"entente/governance"
 	"entente/roomserver"
+	"entente/storage"
 
 	"maunium.net/go/mautrix/id"
 )
@@ -247,7 +248,7 @@ func (d *demo) agree(ctx context.Context, a *demoAgency) error {
 		if err != nil {
 			return err
 		}
-		if err := agreements.Wait(ctx, version, nil); err != nil {
+		if err := agreements.Wait(ctx, version, func([]storage.Node) {}); err != nil {
 			return err
 		}
 		d.say("%s agreed to exchange with %s", a.domain, other.domain)
