@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"entente/federation/client"
 	"entente/internal/fault"
 	"entente/roomserver/event"
 	"entente/roomserver/state"
@@ -224,22 +225,22 @@ func (s *Server) BackfillFor(ctx context.Context, server string, roomID id.RoomI
 // in the room, oldest first.
 //
 // Spec: server-server-api/#post_matrixfederationv1get_missing_eventsroomid
-func (s *Server) MissingFor(ctx context.Context, server string, roomID id.RoomID, earliest, latest []id.EventID, limit int, minDepth int64) ([]*event.PDU, error) {
+func (s *Server) MissingFor(ctx context.Context, server string, roomID id.RoomID, req client.MissingRequest) ([]*event.PDU, error) {
 	info, err := s.forPeer(ctx, server, roomID)
 	if err != nil {
 		return nil, err
 	}
-	known, err := s.eventsByID(ctx, info, append(slices.Clone(earliest), latest...))
+	known, err := s.eventsByID(ctx, info, append(slices.Clone(req.Earliest), req.Latest...))
 	if err != nil {
 		return nil, err
 	}
-	w := walk{server: s, info: info, limit: min(max(limit, 1), maxMissing), minDepth: minDepth, seen: map[event.NID]bool{}}
-	for _, eventID := range earliest {
+	w := walk{server: s, info: info, limit: min(max(req.Limit, 1), maxMissing), minDepth: req.MinDepth, seen: map[event.NID]bool{}}
+	for _, eventID := range req.Earliest {
 		if e := known[eventID]; e != nil {
 			w.seen[e.NID] = true
 		}
 	}
-	for _, eventID := range latest {
+	for _, eventID := range req.Latest {
 		if e := known[eventID]; e != nil && e.Status != storage.Rejected {
 			if err := w.pushPrev(ctx, e); err != nil {
 				return nil, err

@@ -21,6 +21,7 @@ import (
 	"entente/federation/client"
 	"entente/federation/keys"
 	"entente/federation/resolve"
+	"entente/federation/sender"
 	"entente/governance"
 	"entente/governance/audit"
 	"entente/internal/dial"
@@ -46,6 +47,7 @@ type server struct {
 	ring     *keys.Ring
 	rooms    *roomserver.Server
 	accounts *accounts.Accounts
+	sender   *sender.Sender
 	clients  *clientapi.Server
 	admin    *adminapi.Server
 
@@ -125,7 +127,7 @@ func (s *server) openFederation(o serverOptions) error {
 	})
 	s.ring = keys.New(keys.Options{
 		Own: own, Fetch: s.peers.ServerKeys, Query: s.peers.QueryKeys, Pinned: s.policy.Pinned, Notaries: s.cfg.Federation.Notaries,
-		Log: s.log,
+		Store: keyStore{s.db}, Log: s.log,
 	})
 	return nil
 }
@@ -193,6 +195,11 @@ func (s *server) openRooms() {
 		},
 	})
 	s.accounts = newAccounts(s)
+	s.sender = sender.New(sender.Options{
+		DB: s.db, Send: s.peers.Send, Allow: s.policy.Allow, AllowEDU: s.policy.EDU, Log: s.log, Metrics: s.metrics,
+		LongestBackoff: s.cfg.Federation.LongestBackoff.Std(),
+	})
+	s.policy.OnChange(func(*governance.Policy) { s.sender.PolicyChanged() })
 }
 
 // run serves until ctx ends, then finishes what was acknowledged.
@@ -207,7 +214,7 @@ func (s *server) run(ctx context.Context) error {
 
 // parts are what runs in the background, and the listeners.
 func (s *server) parts() []func(context.Context) error {
-	parts := []func(context.Context) error{s.policy.Run, s.auditor.Run, s.accounts.Run}
+	parts := []func(context.Context) error{s.policy.Run, s.auditor.Run, s.accounts.Run, s.sender.Run}
 	if s.exporter != nil {
 		parts = append(parts, s.exporter.Run)
 	}
