@@ -32,6 +32,30 @@ func (s *Server) createRoom(ctx context.Context, c *web.Call) (any, error) {
 	return roomAnswer{room}, err
 }
 
+// upgradeRoom replaces a room by one of another version.
+func (s *Server) upgradeRoom(ctx context.Context, c *web.Call) (any, error) {
+	room, err := c.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		Version  event.Version `json:"new_version"`
+		Creators []id.UserID   `json:"additional_creators"`
+	}
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	if body.Version == "" {
+		return nil, fault.New(fault.MissingParam, "Missing new_version")
+	}
+	req := roomserver.UpgradeRequest{Room: room, User: c.User(), Version: body.Version, AdditionalCreators: body.Creators}
+	if req.Member, err = s.memberProfile(ctx, c.User()); err != nil {
+		return nil, err
+	}
+	replacement, err := s.rooms.Upgrade(ctx, req)
+	return map[string]id.RoomID{"replacement_room": replacement}, err
+}
+
 // maxVia bounds the servers that a client may name to go through.
 const maxVia = 20
 
@@ -118,7 +142,8 @@ func (s *Server) leaveRoom(ctx context.Context, c *web.Call) (any, error) {
 	if err := c.DecodeOptional(&body); err != nil {
 		return nil, err
 	}
-	return web.Empty, s.rooms.Leave(ctx, roomserver.MemberRequest{Room: room, Sender: c.User(), Target: c.User(), Reason: body.Reason})
+	err = s.rooms.Leave(ctx, roomserver.MemberRequest{Room: room, Sender: c.User(), Target: c.User(), Reason: body.Reason})
+	return web.Empty, hideRoom(c, err)
 }
 
 func (s *Server) forgetRoom(ctx context.Context, c *web.Call) (any, error) {
@@ -126,7 +151,11 @@ func (s *Server) forgetRoom(ctx context.Context, c *web.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return web.Empty, s.rooms.Forget(ctx, room, c.User())
+	err = s.rooms.Forget(ctx, room, c.User())
+	if fault.Is(err, fault.NotFound) {
+		err = fault.New(fault.NotFound, "You were never in this room")
+	}
+	return web.Empty, err
 }
 
 func (s *Server) invite(ctx context.Context, c *web.Call) (any, error) {
@@ -173,7 +202,7 @@ func (s *Server) moderate(ctx context.Context, c *web.Call, do func(context.Cont
 			return nil, err
 		}
 	}
-	return web.Empty, do(ctx, req)
+	return web.Empty, hideRoom(c, do(ctx, req))
 }
 
 // putMember sets a membership as a state event would, by the call that it

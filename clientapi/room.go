@@ -3,6 +3,7 @@ package clientapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"entente/clientapi/render"
 	"entente/internal/fault"
@@ -22,9 +23,14 @@ type sight struct {
 	device id.DeviceID
 }
 
-// notInRoom answers alike for rooms that the caller may not look at and rooms
-// that do not exist.
-func notInRoom() error { return fault.New(fault.Forbidden, "You are not in this room") }
+// hideRoom answers for rooms that do not exist as for rooms that the caller is
+// not in.
+func hideRoom(c *web.Call, err error) error {
+	if errors.Is(err, roomserver.ErrNotInRoom) {
+		return roomserver.NotInRoom(c.User())
+	}
+	return err
+}
 
 // noEvent answers alike for events that the caller may not see, events of
 // other rooms, and events that do not exist.
@@ -41,11 +47,8 @@ func (s *Server) look(ctx context.Context, c *web.Call) (*sight, error) {
 
 func (s *Server) lookAt(ctx context.Context, c *web.Call, roomID id.RoomID) (*sight, error) {
 	info, err := s.rooms.Info(ctx, roomID)
-	if fault.Is(err, fault.NotFound) {
-		return nil, notInRoom()
-	}
 	if err != nil {
-		return nil, err
+		return nil, hideRoom(c, err)
 	}
 	v := &sight{info: info, device: c.Device()}
 	if v.viewer, err = s.rooms.Viewer(ctx, info, c.User()); err != nil {
@@ -56,7 +59,7 @@ func (s *Server) lookAt(ctx context.Context, c *web.Call, roomID id.RoomID) (*si
 		return nil, err
 	}
 	if !ok {
-		return nil, notInRoom()
+		return nil, roomserver.NotInRoom(c.User())
 	}
 	return v, nil
 }

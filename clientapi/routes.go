@@ -12,5 +12,6 @@ func (s *Server) Routes() []web.Route {
 	return slices.Concat(
 		s.wellKnownRoutes(),
 		s.accountRoutes(),
+		s.roomRoutes(),
 	)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"entente/clientapi/render"
 	"entente/internal/web"
 	"entente/roomserver"
 	"entente/storage"
@@ -20,7 +21,7 @@ type eventAnswer struct {
 // AppendJSON implements web.Appender: sends are many.
 func (a eventAnswer) AppendJSON(dst []byte) ([]byte, error) {
 	dst = append(dst, `{"event_id":`...)
-	dst = renderString(dst, string(a.EventID))
+	dst = render.AppendString(dst, string(a.EventID))
 	return append(dst, '}'), nil
 }
 
@@ -73,5 +74,5 @@ func (s *Server) send(ctx context.Context, c *web.Call, draft roomserver.Draft) 
 		Room: room, Draft: draft, Device: c.Device(), TransactionID: c.Path("txnId"),
 		Transaction: storage.NewTransactionKey(c.User(), c.Device(), r.Method, r.URL.EscapedPath()),
 	})
-	return eventAnswer{sent.EventID}, hideRoom(err)
+	return eventAnswer{sent.EventID}, hideRoom(c, err)
 }

@@ -72,7 +72,7 @@ func (s *Server) putStateEvent(ctx context.Context, c *web.Call) (any, error) {
 	switch typ {
 	case typeMember:
 		if err := s.putMember(ctx, c, room, id.UserID(stateKey)); err != nil {
-			return nil, hideRoom(err)
+			return nil, hideRoom(c, err)
 		}
 		return s.memberEvent(ctx, room, stateKey)
 	case typeCanonicalAlias:
@@ -83,7 +83,7 @@ func (s *Server) putStateEvent(ctx context.Context, c *web.Call) (any, error) {
 	sent, err := s.rooms.Send(ctx, roomserver.SendRequest{Room: room, Draft: roomserver.Draft{
 		Type: typ, StateKey: &stateKey, Sender: c.User(), Content: bytes.TrimSpace(content),
 	}})
-	return eventAnswer{sent.EventID}, hideRoom(err)
+	return eventAnswer{sent.EventID}, hideRoom(c, err)
 }
 
 // memberEvent names the event of a user's current membership.

@@ -154,7 +154,7 @@ func (s *Server) Aliases(ctx context.Context, info *storage.RoomInfo) ([]id.Room
 // memberOf finds a room that the user has joined, and its head. Others are
 // told no more than that they are not in it.
 func (s *Server) memberOf(ctx context.Context, user id.UserID, roomID id.RoomID) (*storage.RoomInfo, *storage.Head, error) {
-	refused := fault.New(fault.Forbidden, "You are not in this room")
+	refused := NotInRoom(user)
 	info, err := s.Info(ctx, roomID)
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil, refused

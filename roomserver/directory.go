@@ -193,3 +193,31 @@ func (s *Server) PublicRoomsOf(ctx context.Context, server string, req client.Pu
 	}
 	return page, err
 }
+
+// ReadFilter reads the filter of a request for the directory, as clients and
+// servers write it; nothing is no filter.
+//
+// Spec: client-server-api/#post_matrixclientv3publicrooms
+func (r *DirectoryRequest) ReadFilter(raw json.RawMessage) error {
+	if len(raw) == 0 {
+		return nil
+	}
+	var f struct {
+		Term  string    `json:"generic_search_term"`
+		Types []*string `json:"room_types"`
+	}
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return fault.Wrap(err, fault.BadJSON, "The filter does not have the form of a directory's")
+	}
+	r.Term = f.Term
+	if f.Types == nil {
+		return nil
+	}
+	r.RoomTypes = make([]string, len(f.Types))
+	for i, t := range f.Types {
+		if t != nil {
+			r.RoomTypes[i] = *t
+		}
+	}
+	return nil
+}

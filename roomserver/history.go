@@ -17,6 +17,8 @@ type HistoryRequest struct {
 	To *Point
 	// Limit is how many events are wanted.
 	Limit int
+	// Related chooses events by what they relate to; nil is no matter.
+	Related *storage.Relation
 	// Match chooses among the events that are seen; nil takes all.
 	Match func(e *storage.Event) bool
 	// Fill is asked to fetch from other servers what lies behind these gaps,
@@ -155,13 +157,21 @@ func (p *pager) take(page *HistoryPage, batch []*storage.Event) (bool, error) {
 
 func (p *pager) read(n int) ([]*storage.Event, error) {
 	view := p.server.db.Latest()
-	switch {
+	at := storage.HistoryRange{Depth: p.at.Depth, NID: p.at.NID}
+	if !p.req.Forward {
+		at.Below = p.at.Pos
+	}
+	switch rel := p.req.Related; {
+	case rel != nil && p.req.Forward:
+		return view.RelatedForward(p.ctx, p.info, *rel, at, n)
+	case rel != nil:
+		return view.RelatedBack(p.ctx, p.info, *rel, at, n)
 	case !p.req.Forward:
-		return view.HistoryBack(p.ctx, p.info, storage.HistoryRange{Depth: p.at.Depth, NID: p.at.NID, Below: p.at.Pos}, n)
+		return view.HistoryBack(p.ctx, p.info, at, n)
 	case p.at.IsLive():
 		return view.Live(p.ctx, p.info, p.at.Pos, p.server.db.Applied(), n)
 	}
-	return view.HistoryForward(p.ctx, p.info, storage.HistoryRange{Depth: p.at.Depth, NID: p.at.NID}, n)
+	return view.HistoryForward(p.ctx, p.info, at, n)
 }
 
 // pass moves on past an event.
@@ -169,7 +179,7 @@ func (p *pager) pass(e *storage.Event) {
 	switch {
 	case !p.req.Forward:
 		p.at.Depth, p.at.NID = e.PDU.Depth(), e.NID-1
-	case p.at.IsLive():
+	case p.at.IsLive() && p.req.Related == nil:
 		p.at.Pos, p.at.Depth = e.Pos+1, max(e.Top, e.PDU.Depth())
 	default:
 		p.at = After(e)

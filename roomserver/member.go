@@ -155,7 +155,7 @@ func (s *Server) Leave(ctx context.Context, req MemberRequest) error {
 		return err
 	}
 	if member == nil {
-		return fault.New(fault.NotFound, "You are not in this room")
+		return NotInRoom(req.Sender)
 	}
 	if member.Membership == storage.Leave {
 		return nil

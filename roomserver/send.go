@@ -124,7 +124,7 @@ func (p *proposal) mustBeInRoom(user id.UserID) error {
 		return err
 	}
 	if e == nil || e.PDU.Membership() != "join" {
-		return fault.New(fault.Forbidden, "%s is not in the room", user)
+		return NotInRoom(user)
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ func (s *Server) Info(ctx context.Context, roomID id.RoomID) (*storage.RoomInfo,
 		return nil, err
 	}
 	if info == nil {
-		return nil, fault.New(fault.NotFound, "This server does not know the room %s", roomID)
+		return nil, fault.Wrap(ErrNotInRoom, fault.NotFound, "This server does not know the room %s", roomID)
 	}
 	s.infos.Put(roomID, info)
 	s.byNID.Put(info.NID, info)
@@ -232,3 +232,9 @@ func (s *Server) with(ctx context.Context, roomID id.RoomID, fn func(r *room) er
 
 // ErrNotInRoom is the cause of errors about rooms that this server is not in.
 var ErrNotInRoom = errors.New("this server is not in the room")
+
+// NotInRoom is what users hear who are not in a room, and who ask for one that
+// there is not: no more than that.
+func NotInRoom(user id.UserID) error {
+	return fault.New(fault.Forbidden, "%s is not in the room", user)
+}

@@ -1,0 +1,152 @@
+package clientapi
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+
+	"entente/federation/client"
+	"entente/internal/fault"
+	"entente/internal/web"
+	"entente/roomserver"
+
+	"maunium.net/go/mautrix/id"
+)
+
+// getAlias finds the room of an alias. Whoever has no token learns about our
+// aliases only, so that strangers cannot make us call other servers.
+func (s *Server) getAlias(ctx context.Context, c *web.Call) (any, error) {
+	alias, err := c.RoomAlias("roomAlias")
+	if err != nil {
+		return nil, err
+	}
+	find := s.rooms.ResolveAlias
+	if c.User() == "" {
+		find = s.rooms.LocalAlias
+	}
+	found, err := find(ctx, alias)
+	return struct {
+		RoomID  id.RoomID `json:"room_id"`
+		Servers []string  `json:"servers"`
+	}{found.Room, found.Servers}, err
+}
+
+func (s *Server) putAlias(ctx context.Context, c *web.Call) (any, error) {
+	alias, err := c.RoomAlias("roomAlias")
+	if err != nil {
+		return nil, err
+	}
+	var body roomAnswer
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	if !web.ValidRoomID(string(body.RoomID)) {
+		return nil, fault.New(fault.InvalidParam, "room_id is not a room ID")
+	}
+	return web.Empty, s.rooms.AddAlias(ctx, c.User(), alias, body.RoomID)
+}
+
+func (s *Server) deleteAlias(ctx context.Context, c *web.Call) (any, error) {
+	alias, err := c.RoomAlias("roomAlias")
+	if err != nil {
+		return nil, err
+	}
+	return web.Empty, s.rooms.RemoveAlias(ctx, c.User(), c.Principal().Admin, alias)
+}
+
+// getAliases lists the local aliases of a room.
+func (s *Server) getAliases(ctx context.Context, c *web.Call) (any, error) {
+	v, err := s.look(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	aliases, err := s.rooms.Aliases(ctx, v.info)
+	return map[string][]id.RoomAlias{"aliases": aliases}, err
+}
+
+// listing says whether a room is in the directory.
+type listing struct {
+	Visibility string `json:"visibility"`
+}
+
+func (s *Server) getListing(ctx context.Context, c *web.Call) (any, error) {
+	room, err := c.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	published, err := s.rooms.Published(ctx, room)
+	if err != nil {
+		return nil, err
+	}
+	if published {
+		return listing{"public"}, nil
+	}
+	return listing{"private"}, nil
+}
+
+func (s *Server) putListing(ctx context.Context, c *web.Call) (any, error) {
+	room, err := c.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	body := listing{"public"}
+	if err := c.DecodeOptional(&body); err != nil {
+		return nil, err
+	}
+	if body.Visibility != "public" && body.Visibility != "private" {
+		return nil, fault.New(fault.InvalidParam, "visibility is public or private")
+	}
+	err = s.rooms.Publish(ctx, c.User(), c.Principal().Admin, room, body.Visibility == "public")
+	return web.Empty, hideRoom(c, err)
+}
+
+// publicRoomsBody asks for a page of a directory.
+type publicRoomsBody struct {
+	Limit      *int            `json:"limit"`
+	Since      string          `json:"since"`
+	Filter     json.RawMessage `json:"filter"`
+	AllNets    bool            `json:"include_all_networks"`
+	ThirdParty string          `json:"third_party_instance_id"`
+}
+
+// getPublicRooms lists the directory, of this server or of another.
+func (s *Server) getPublicRooms(ctx context.Context, c *web.Call) (any, error) {
+	limit, err := c.QueryInt("limit", 0, 0, math.MaxInt32)
+	if err != nil {
+		return nil, err
+	}
+	n := int(limit)
+	return s.publicRooms(ctx, c, publicRoomsBody{Limit: &n, Since: c.QueryString("since")})
+}
+
+// postPublicRooms lists the directory with a filter.
+func (s *Server) postPublicRooms(ctx context.Context, c *web.Call) (any, error) {
+	var body publicRoomsBody
+	if err := c.DecodeOptional(&body); err != nil {
+		return nil, err
+	}
+	return s.publicRooms(ctx, c, body)
+}
+
+func (s *Server) publicRooms(ctx context.Context, c *web.Call, body publicRoomsBody) (any, error) {
+	limit := 0
+	if body.Limit != nil && *body.Limit > 0 {
+		limit = *body.Limit
+	}
+	if server := c.QueryString("server"); server != "" && server != s.rooms.Name() {
+		if c.User() == "" {
+			return nil, fault.New(fault.MissingToken, "Directories of other servers are for our users only")
+		}
+		if !web.ValidServerName(server) {
+			return nil, fault.New(fault.InvalidParam, "server is not a server name")
+		}
+		return s.rooms.PublicRoomsOf(ctx, server, client.PublicRoomsRequest{
+			Limit: limit, Since: body.Since, Filter: body.Filter, IncludeAllNetworks: body.AllNets, ThirdPartyInstanceID: body.ThirdParty,
+		})
+	}
+	req := roomserver.DirectoryRequest{Limit: limit, Since: body.Since}
+	if err := req.ReadFilter(body.Filter); err != nil {
+		return nil, err
+	}
+	return s.rooms.PublicRooms(ctx, req)
+}
