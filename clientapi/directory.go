@@ -69,17 +69,25 @@ type listing struct {
 	Visibility string `json:"visibility"`
 }
 
+// getListing says whether a room is in the directory. One that is not is shown
+// to its members only.
 func (s *Server) getListing(ctx context.Context, c *web.Call) (any, error) {
 	room, err := c.RoomID("roomId")
 	if err != nil {
 		return nil, err
 	}
 	published, err := s.rooms.Published(ctx, room)
-	if err != nil {
+	if err != nil && !fault.Is(err, fault.NotFound) {
 		return nil, err
 	}
 	if published {
 		return listing{"public"}, nil
+	}
+	if _, err := s.lookAt(ctx, c, room); err != nil {
+		if fault.Is(err, fault.Forbidden) {
+			err = fault.New(fault.NotFound, "There is no such room in the directory")
+		}
+		return nil, err
 	}
 	return listing{"private"}, nil
 }

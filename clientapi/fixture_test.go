@@ -3,6 +3,7 @@ package clientapi_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -18,8 +19,11 @@ import (
 
 	"entente/accounts"
 	"entente/clientapi"
+	"entente/clientapi/render"
 	"entente/internal/spectest"
 	"entente/internal/web"
+	"entente/roomserver"
+	"entente/roomserver/event"
 	"entente/storage"
 	"entente/storage/storagetest"
 )
@@ -30,6 +34,7 @@ type world struct {
 	*testing.T
 	db       *storage.DB
 	accounts *accounts.Accounts
+	rooms    *roomserver.Server
 	url      string
 	from     string // the address that calls seem to come from; empty: this one
 
@@ -40,6 +45,7 @@ type world struct {
 	gone     []id.UserID   // who was deactivated; guarded by mu
 	options  func(*accounts.Options)
 	limits   web.Limits
+	sends    int                 // transaction IDs used; guarded by mu
 	records  []map[string]string // fields of the audit records; guarded by mu
 }
 
@@ -79,7 +85,12 @@ func (w *world) start() {
 		w.options(&o)
 	}
 	w.accounts = accounts.New(o)
-	api := clientapi.New(clientapi.Options{Accounts: w.accounts, Secret: w.db.Secret(), BaseURL: "https://test.example", Now: w.now})
+	transactions := render.NewTransactions(w.db)
+	w.rooms = roomserver.New(roomserver.Options{DB: w.db, ServerName: "test", Sign: w.signer(), Log: storagetest.Logger(w.T), Now: w.now})
+	api := clientapi.New(clientapi.Options{
+		Accounts: w.accounts, Rooms: w.rooms, Transactions: transactions, Epoch: w.db.Epoch(), Secret: w.db.Secret(),
+		BaseURL: "https://test.example", Now: w.now,
+	})
 	router, err := web.New(web.Options{
 		Proxies: web.Proxies{netip.MustParsePrefix("127.0.0.0/8")},
 		Users:   clientapi.Users{Accounts: w.accounts}, Limiter: web.NewLimiter(w.limits, 0, time.Unix(0, 0)), Now: w.now,
@@ -98,6 +109,17 @@ func (w *world) start() {
 	server := httptest.NewServer(handler)
 	w.Cleanup(server.Close)
 	w.url = server.URL
+}
+
+// signer makes the server's signing key.
+func (w *world) signer() func() event.Signer {
+	w.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	signer := event.Signer{Server: "test", KeyID: "ed25519:1", Key: key}
+	return func() event.Signer { return signer }
 }
 
 func (w *world) now() time.Time {
@@ -151,6 +173,7 @@ type answer struct {
 	*world
 	status int
 	body   object
+	list   []object // the answer, where it is a list of objects
 	raw    string
 }
 
@@ -191,8 +214,12 @@ func (w *world) call(method, path, token string, body any) answer {
 		w.Fatal(err)
 	}
 	a := answer{world: w, status: resp.StatusCode, raw: string(got)}
-	if err := json.Unmarshal(got, &a.body); err != nil {
-		w.Errorf("%s %s answered no JSON object: %q", method, path, got)
+	into := any(&a.body)
+	if strings.HasPrefix(a.raw, "[") {
+		into = &a.list
+	}
+	if err := json.Unmarshal(got, into); err != nil {
+		w.Errorf("%s %s answered no JSON object or list: %q", method, path, got)
 	}
 	return a
 }

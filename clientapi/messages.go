@@ -123,7 +123,7 @@ func (s *Server) getMessages(ctx context.Context, c *web.Call) (any, error) {
 	if !p.filter.AdmitsRoom(v.info.ID) {
 		return answer, nil
 	}
-	p.Fill = s.opts.Backfill
+	p.Fill = true
 	got, err := s.rooms.History(ctx, v.info, v.viewer, p.HistoryRequest)
 	if err != nil {
 		return nil, err

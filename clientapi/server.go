@@ -11,13 +11,22 @@ import (
 	"time"
 
 	"entente/accounts"
+	"entente/clientapi/render"
 	"entente/internal/web"
+	"entente/roomserver"
 )
 
 // Options are the components that the API serves, and what it tells clients.
 type Options struct {
 	// Accounts are the users of this server. Required.
 	Accounts *accounts.Accounts
+	// Rooms are the rooms of this server. Required for all that is about rooms.
+	Rooms *roomserver.Server
+	// Transactions knows whose requests made which events; it was made before
+	// whatever else follows the log. Nil knows none.
+	Transactions *render.Transactions
+	// Epoch is the database's: storage.DB.Epoch.
+	Epoch int64
 	// Secret is the key of what this API gives out and takes back, the same on
 	// all nodes: storage.DB.Secret. Required.
 	Secret [32]byte
@@ -35,6 +44,8 @@ type Options struct {
 type Server struct {
 	opts     Options
 	accounts *accounts.Accounts
+	rooms    *roomserver.Server
+	render   *render.Renderer
 	uia      *interactions
 }
 
@@ -43,7 +54,10 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Server{opts: o, accounts: o.Accounts, uia: newInteractions(o.Secret, o.Now)}
+	return &Server{
+		opts: o, accounts: o.Accounts, rooms: o.Rooms, uia: newInteractions(o.Secret, o.Now),
+		render: &render.Renderer{Rooms: o.Rooms, Transactions: o.Transactions, Now: o.Now},
+	}
 }
 
 // Users authenticates users by their access tokens.

@@ -3,6 +3,7 @@ package roomserver
 import (
 	"context"
 	"math"
+	"slices"
 
 	"entente/storage"
 )
@@ -21,9 +22,8 @@ type HistoryRequest struct {
 	Related *storage.Relation
 	// Match chooses among the events that are seen; nil takes all.
 	Match func(e *storage.Event) bool
-	// Fill is asked to fetch from other servers what lies behind these gaps,
-	// once a request; nil leaves them.
-	Fill func(ctx context.Context, info *storage.RoomInfo, gaps []storage.Gap) error
+	// Fill fetches from other servers what is missing in between.
+	Fill bool
 }
 
 // HistoryPage is a page of a room's events.
@@ -41,6 +41,8 @@ const (
 	maxScan = 2000
 	// scanChunk is how many are read at once when few of them are chosen.
 	scanChunk = 100
+	// maxFills is how often one request asks other servers for more.
+	maxFills = 10
 )
 
 // History reads a page of what a viewer may see of a room. A page can be
@@ -48,20 +50,30 @@ const (
 //
 // Spec: client-server-api/#get_matrixclientv3roomsroomidmessages
 func (s *Server) History(ctx context.Context, info *storage.RoomInfo, v Viewer, req HistoryRequest) (HistoryPage, error) {
-	p := &pager{server: s, ctx: ctx, info: info, viewer: v, req: req, at: req.From}
+	p := &pager{server: s, ctx: ctx, info: info, viewer: v, req: req}
 	page, err := p.page()
-	if err != nil || req.Fill == nil || req.Forward {
+	if !req.Fill || req.Forward {
 		return page, err
 	}
-	gaps, err := p.gaps(page)
-	if err != nil || len(gaps) == 0 {
-		return page, err
+	// A page does not go past a gap unless it cannot be filled.
+	var before []storage.Gap
+	for range maxFills {
+		if err != nil {
+			return page, err
+		}
+		gaps, err := p.gaps(page)
+		if err != nil || len(gaps) == 0 || slices.Equal(gaps, before) {
+			return page, err
+		}
+		if err := s.Backfill(ctx, info, gaps); err != nil {
+			return page, err
+		}
+		before = gaps
+		if page, err = p.page(); err != nil {
+			return page, err
+		}
 	}
-	if err := req.Fill(ctx, info, gaps); err != nil {
-		return page, err
-	}
-	p.at, p.scanned = req.From, 0
-	return p.page()
+	return page, nil
 }
 
 // Latest is the point after the last event that a viewer may see: where going
@@ -104,6 +116,7 @@ type pager struct {
 
 func (p *pager) page() (HistoryPage, error) {
 	page := HistoryPage{More: true}
+	p.at, p.scanned = p.req.From, 0
 	if left := p.viewer.Left; left != nil && !p.viewer.Joined && !p.req.Forward && p.at.IsLive() && p.at.Pos > p.viewer.LeftAt+1 {
 		open, err := p.server.open(p.ctx, p.info)
 		if err != nil {

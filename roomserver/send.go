@@ -150,7 +150,10 @@ func (p *proposal) redactable(d Draft) error {
 	if err != nil {
 		return err
 	}
-	if !levels.CanRedact(d.Sender, target.PDU.Sender()) {
+	// Servers take a redaction from anyone of the author's server: that it is
+	// the author's own, or by someone with the power, is for that server to see.
+	// Spec: client-server-api/#put_matrixclientv3roomsroomidredacteventidtxnid
+	if target.PDU.Sender() != d.Sender && levels.UserLevel(d.Sender) < levels.RedactLevel() {
 		return fault.New(fault.Forbidden, "You may not redact this event")
 	}
 	return nil
