@@ -24,6 +24,17 @@ const (
 	maxAuthRounds = 50  // how deep auth events may lead to unknown ones
 )
 
+// claim is the state before an event as a peer stated it. It is stored, but
+// nothing leads to it until an event does: epoch is the room's gc epoch then,
+// and it counts only as long as that is the same.
+type claim struct {
+	root  state.Root
+	epoch int64
+}
+
+// noClaim: no peer had to be asked.
+var noClaim = claim{root: storage.UnknownRoot}
+
 // parse checks events that a peer sent in an answer: their format, room,
 // signatures and hashes. Those that fail are left out, as they would be had
 // they come by themselves.
@@ -155,17 +166,17 @@ func (s *Server) fetchSingly(ctx context.Context, origin string, wanted []id.Eve
 // state before it is: the answer is that state when it had to be asked for.
 //
 // Spec: server-server-api/#backfilling-and-retrieving-missing-events
-func (s *Server) fillGap(ctx context.Context, r *room, origin string, pdu *event.PDU, gap int) (state.Root, error) {
+func (s *Server) fillGap(ctx context.Context, r *room, origin string, pdu *event.PDU, gap int) (claim, error) {
 	missing, err := s.unplaced(ctx, r, pdu.PrevEvents())
 	if err != nil || len(missing) == 0 {
-		return storage.UnknownRoot, err
+		return noClaim, err
 	}
 	if gap > 0 {
 		if err := s.fetchMissing(ctx, r, origin, pdu, gap); err != nil {
-			return storage.UnknownRoot, err
+			return noClaim, err
 		}
 		if missing, err = s.unplaced(ctx, r, missing); err != nil || len(missing) == 0 {
-			return storage.UnknownRoot, err
+			return noClaim, err
 		}
 	}
 	return s.claimedState(ctx, r, origin, pdu.ID())
@@ -233,14 +244,14 @@ func (s *Server) latestIDs(ctx context.Context, r *room) ([]id.EventID, error) {
 // claimedState asks a peer for the state before an event, and stores it.
 //
 // Spec: server-server-api/#get_matrixfederationv1state_idsroomid
-func (s *Server) claimedState(ctx context.Context, r *room, origin string, eventID id.EventID) (state.Root, error) {
+func (s *Server) claimedState(ctx context.Context, r *room, origin string, eventID id.EventID) (claim, error) {
 	stateIDs, authIDs, err := s.peers.StateIDs(ctx, origin, r.info.ID, eventID)
 	if err != nil {
-		return storage.UnknownRoot, err
+		return noClaim, err
 	}
 	missing, err := s.missing(ctx, r, append(slices.Clone(stateIDs), authIDs...))
 	if err != nil {
-		return storage.UnknownRoot, err
+		return noClaim, err
 	}
 	var pdus []*event.PDU
 	if len(missing) > maxSingly {
@@ -250,32 +261,32 @@ func (s *Server) claimedState(ctx context.Context, r *room, origin string, event
 			return nil
 		}
 		if err := s.peers.State(ctx, origin, r.info.ID, eventID, collect); err != nil {
-			return storage.UnknownRoot, err
+			return noClaim, err
 		}
 		pdus = s.parse(ctx, r, raws)
 	} else {
 		pdus = s.parse(ctx, r, s.fetchSingly(ctx, origin, missing))
 	}
 	if err := s.storeOutliers(ctx, r, pdus); err != nil {
-		return storage.UnknownRoot, err
+		return noClaim, err
 	}
 	return s.storeState(ctx, r, stateIDs)
 }
 
 // storeState stores a full state as changes of the current one.
-func (s *Server) storeState(ctx context.Context, r *room, stateIDs []id.EventID) (state.Root, error) {
+func (s *Server) storeState(ctx context.Context, r *room, stateIDs []id.EventID) (claim, error) {
 	if err := r.hold(ctx); err != nil {
-		return 0, err
+		return noClaim, err
 	}
 	defer r.unhold()
 	if err := r.loadHeld(ctx); err != nil {
-		return 0, err
+		return noClaim, err
 	}
 	known := map[id.EventID]*storage.Event{}
 	for chunk := range slices.Chunk(stateIDs, 1000) {
 		found, err := s.eventsByID(ctx, r.info, chunk)
 		if err != nil {
-			return 0, err
+			return noClaim, err
 		}
 		for k, v := range found {
 			known[k] = v
@@ -291,19 +302,19 @@ func (s *Server) storeState(ctx context.Context, r *room, stateIDs []id.EventID)
 		}
 		num, err := p.number(key)
 		if err != nil {
-			return 0, err
+			return noClaim, err
 		}
 		want[num] = e.NID
 	}
 	entries, err := r.changes(ctx, base, want)
 	if err != nil {
-		return 0, err
+		return noClaim, err
 	}
 	root, err := p.setAll(base, entries)
 	if err != nil {
-		return 0, err
+		return noClaim, err
 	}
-	return root, s.db.Stage(ctx, p.write...)
+	return claim{root, r.head.Collection}, s.db.Stage(ctx, p.write...)
 }
 
 // changes are what turns the state at base into the wanted one.

@@ -206,7 +206,7 @@ func (s *Server) accept(ctx context.Context, a accepted) (*storage.Event, error)
 		}
 		_, err = s.update(ctx, r, func(p *proposal) error {
 			p.relay, p.exclude = true, a.origin
-			return p.receive(pdu, storage.UnknownRoot)
+			return p.receive(pdu, noClaim)
 		})
 		if err != nil {
 			return err

@@ -62,7 +62,7 @@ func (s *Server) receive(ctx context.Context, r *room, origin string, pdu *event
 
 // receive lets an event of a peer into the room. claimed, where it is known, is
 // the state before the event as a peer stated it, for lack of previous events.
-func (p *proposal) receive(pdu *event.PDU, claimed state.Root) error {
+func (p *proposal) receive(pdu *event.PDU, claimed claim) error {
 	known, err := p.server.eventsByID(p.ctx, p.room.info, append(append([]id.EventID{pdu.ID()}, pdu.AuthEvents()...), pdu.PrevEvents()...))
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ type incoming struct {
 
 // stateBefore settles the state before the event, from those of its previous
 // events and what was claimed about those that are missing.
-func (in *incoming) stateBefore(claimed state.Root) error {
+func (in *incoming) stateBefore(claimed claim) error {
 	var roots []state.Root
 	for _, eventID := range in.event.PDU.PrevEvents() {
 		prev := in.known[eventID]
@@ -117,10 +117,10 @@ func (in *incoming) stateBefore(claimed state.Root) error {
 		roots = append(roots, prev.After)
 	}
 	if len(in.missing) > 0 {
-		if claimed == storage.UnknownRoot {
+		if claimed.root == storage.UnknownRoot || claimed.epoch != in.head.Collection {
 			return fault.New(fault.Unavailable, "The event follows events that no one can give us")
 		}
-		roots = append(roots, claimed)
+		roots = append(roots, claimed.root)
 	}
 	var err error
 	in.event.Before, err = in.resolve(roots)

@@ -197,7 +197,7 @@ func (s *Server) inviteRemote(ctx context.Context, req MemberRequest) error {
 		}
 		_, err = s.update(ctx, r, func(p *proposal) error {
 			p.relay = true
-			return p.receive(signed, storage.UnknownRoot)
+			return p.receive(signed, noClaim)
 		})
 		return err
 	})

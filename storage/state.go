@@ -26,6 +26,48 @@ type StateNode struct {
 
 func (n *StateNode) write(w *writer) { w.exec(insertNode, int64(n.Room), n.ID, n.Data) }
 
+// NoStateNodes removes rows of a room's state map that nothing leads to.
+type NoStateNodes struct {
+	Room RoomNID
+	IDs  []int64
+}
+
+const (
+	deleteNodes   = `DELETE FROM state_node WHERE room = $1 AND id = ANY($2)`
+	selectNodeIDs = `SELECT id FROM state_node WHERE room = $1`
+	selectRoots   = `SELECT before_root FROM event WHERE room = $1 AND before_root IS NOT NULL
+		UNION SELECT after_root FROM event WHERE room = $1 AND after_root IS NOT NULL
+		UNION SELECT root FROM state_delta WHERE room = $1
+		UNION SELECT root FROM room_head WHERE room = $1`
+)
+
+func (n *NoStateNodes) write(w *writer) { w.exec(deleteNodes, int64(n.Room), n.IDs) }
+
+// StateNodeIDs lists the rows of a room's state map.
+func (v *View) StateNodeIDs(ctx context.Context, room RoomNID) ([]int64, error) {
+	return v.int64s(ctx, selectNodeIDs, int64(room))
+}
+
+// StateRoots lists every root that anything of a room refers to.
+func (v *View) StateRoots(ctx context.Context, room RoomNID) ([]state.Root, error) {
+	ids, err := v.int64s(ctx, selectRoots, int64(room))
+	out := make([]state.Root, len(ids))
+	for i, n := range ids {
+		out[i] = state.Root(n)
+	}
+	return out, err
+}
+
+func (v *View) int64s(ctx context.Context, sql string, args ...any) (out []int64, err error) {
+	err = each(ctx, v.q, sql, args, func(r rowScanner) error {
+		var n int64
+		err := r.Scan(&n)
+		out = append(out, n)
+		return err
+	})
+	return out, err
+}
+
 // StateSource reads state nodes for state.NewStore.
 type StateSource struct{ db *DB }
 
