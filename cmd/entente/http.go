@@ -11,6 +11,7 @@ import (
 
 	"entente/adminapi"
 	"entente/clientapi"
+	"entente/clientapi/render"
 	"entente/config"
 	"entente/internal/web"
 )
@@ -74,7 +75,8 @@ func (s *server) routes(resources []string) []web.Route {
 // openAPIs builds what serves requests.
 func (s *server) openAPIs() {
 	s.clients = clientapi.New(clientapi.Options{
-		Accounts: s.accounts, Secret: s.db.Secret(), BaseURL: s.cfg.WellKnown.Client, WellKnown: wellKnown(s.cfg.WellKnown),
+		Accounts: s.accounts, Rooms: s.rooms, Transactions: render.NewTransactions(s.db), Epoch: s.db.Epoch(),
+		Secret: s.db.Secret(), BaseURL: s.cfg.WellKnown.Client, WellKnown: wellKnown(s.cfg.WellKnown),
 	})
 	s.admin = adminapi.New(adminapi.Options{Accounts: s.accounts, SharedSecret: s.cfg.Registration.SharedSecret.Reveal()})
 }
