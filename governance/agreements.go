@@ -245,7 +245,10 @@ func (g *Agreements) Wait(ctx context.Context, version int64, lagging func([]sto
 			return fmt.Errorf("read the nodes: %w", err)
 		}
 		if err == nil {
-			late := watch.late(nodes, version, g.now())
+			late, gone := watch.late(nodes, version, g.now())
+			if err := g.forget(ctx, gone); err != nil {
+				return err
+			}
 			if len(late) == 0 {
 				return nil
 			}
@@ -278,20 +281,15 @@ type sighting struct {
 	at   time.Time // when we first saw that
 }
 
-// goneAfter is how long a node may give no sign of life that we can see, and
-// longGone how old the last one may be by our clock, which the nodes' clocks
-// may differ from.
-const (
-	goneAfter = 20 * time.Second
-	longGone  = 5 * time.Minute
-)
+// goneAfter is how long a node may give no sign of life that we can see. What
+// it wrote as the time of the last one does not count: clocks differ.
+const goneAfter = 20 * time.Second
 
 // late are the nodes that may still let something pass under a policy older
-// than version.
-func (w nodeWatch) late(nodes []storage.Node, version int64, now time.Time) []storage.Node {
-	var late []storage.Node
+// than version, and gone those that stopped without a word.
+func (w nodeWatch) late(nodes []storage.Node, version int64, now time.Time) (late, gone []storage.Node) {
 	for _, n := range nodes {
-		if n.Policy >= version || now.UnixMilli()-n.Seen > longGone.Milliseconds() {
+		if n.Policy >= version {
 			continue
 		}
 		s, known := w[n.ID]
@@ -301,7 +299,20 @@ func (w nodeWatch) late(nodes []storage.Node, version int64, now time.Time) []st
 		}
 		if now.Sub(s.at) < goneAfter {
 			late = append(late, n)
+		} else {
+			gone = append(gone, n)
 		}
 	}
-	return late
+	return late, gone
+}
+
+// forget takes the rows of nodes that are gone away, so that the next command
+// need not wait for them. A node that comes back after all enters itself again.
+func (g *Agreements) forget(ctx context.Context, gone []storage.Node) error {
+	for _, n := range gone {
+		if err := g.db.Stage(ctx, &storage.NoNode{ID: n.ID}); err != nil {
+			return fmt.Errorf("forget node %s: %w", n.ID, err)
+		}
+	}
+	return nil
 }

@@ -52,14 +52,13 @@ type Settings struct {
 // Policy is one version of what is permitted. Methods take the time of the
 // decision; an error of theirs is a *Refusal.
 type Policy struct {
-	version  int64
-	own      string
-	mode     Mode
-	listed   map[string]struct{}
-	below    []string // ".example.org"
-	peers    map[string]*peer
-	bounds   []time.Time // when agreements begin and end, sorted
-	settings Settings
+	version int64
+	own     string
+	mode    Mode
+	listed  map[string]struct{}
+	below   []string // ".example.org"
+	peers   map[string]*peer
+	bounds  []time.Time // when agreements begin and end, sorted
 }
 
 // peer is an agreement ready to decide by.
@@ -71,7 +70,7 @@ type peer struct {
 // NewPolicy makes a policy. Agreements are of different peers.
 func NewPolicy(s Settings, version int64, agreements []Agreement) (*Policy, error) {
 	p := &Policy{
-		version: version, own: s.ServerName, mode: s.Mode, settings: s,
+		version: version, own: s.ServerName, mode: s.Mode,
 		listed: map[string]struct{}{}, peers: make(map[string]*peer, len(agreements)),
 	}
 	switch s.Mode {
@@ -108,18 +107,6 @@ func NewPolicy(s Settings, version int64, agreements []Agreement) (*Policy, erro
 // Version is the policy's version: what was permitted by it commits only while
 // it is the latest.
 func (p *Policy) Version() int64 { return p.version }
-
-// Mode is the switch of federation.
-func (p *Policy) Mode() Mode { return p.mode }
-
-// Agreement is the agreement with a server, in force or not.
-func (p *Policy) Agreement(server string) (a Agreement, ok bool) {
-	terms := p.peers[canonicalName(server)]
-	if terms == nil {
-		return Agreement{}, false
-	}
-	return terms.Agreement, true
-}
 
 // Pinned are the only signing keys that count for a server; ok is false for a
 // server without pins. A pin counts until it is taken away, whether the

@@ -105,7 +105,7 @@ func (s *Service) follow(e *storage.LogEntry) {
 // OnChange has fn called with the policy whenever it was replaced, and when
 // the time passed at which an agreement begins or ends. A change counts as
 // applied on this node when fn has returned: what may go on no more, fn must
-// have stopped by then. Call it before Run.
+// have stopped by then. Calls come one at a time. Call OnChange before Run.
 func (s *Service) OnChange(fn func(*Policy)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +141,9 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		now := s.now()
 		if next := s.Current().NextBound(checked); !next.IsZero() && !next.After(now) {
+			s.refreshing.Lock()
 			s.announce(s.Current())
+			s.refreshing.Unlock()
 		}
 		checked = now
 		if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
@@ -220,6 +222,7 @@ func (s *Service) refresh(ctx context.Context) error {
 	}
 }
 
+// announce is called with refreshing held.
 func (s *Service) announce(p *Policy) {
 	s.mu.Lock()
 	listeners := s.listeners
@@ -257,6 +260,23 @@ func (s *Service) transport(server, what string) error {
 		_, refusal = s.Current().inForce(server, now)
 	}
 	return s.refused(refusal, audit.Record{Kind: audit.Policy, What: what, Server: server})
+}
+
+// MaySend decides as Allow does, for whoever asks again and again whether what
+// waits for a server may go: what is only withheld is no refusal for the audit
+// log.
+func (s *Service) MaySend(server string) error {
+	now := s.now()
+	if refusal := s.fresh(server, now); refusal != nil {
+		return refusal
+	}
+	return s.Current().Peer(server, now)
+}
+
+// MaySendEDU decides whether ephemeral data of a type is sent to a server. What
+// is left out is no refusal for the audit log.
+func (s *Service) MaySendEDU(server, kind string) error {
+	return s.Current().EDU(server, kind, s.now())
 }
 
 // Room decides whether a room of this version may have this server in it.
@@ -297,8 +317,7 @@ func (s *Service) Invite(inviter, invitee id.UserID, version event.Version) erro
 	return s.refused(refusal, audit.Record{Kind: audit.Membership, What: "invite", Who: string(inviter), Target: string(invitee)})
 }
 
-// EDU decides whether ephemeral data of a type is taken from a server. To
-// leave out what may not be sent, ask Current.
+// EDU decides whether ephemeral data of a type is taken from a server.
 func (s *Service) EDU(server, kind string) error {
 	err := s.Current().EDU(server, kind, s.now())
 	var refusal *Refusal

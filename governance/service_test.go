@@ -207,6 +207,10 @@ func TestRefusalsAreAudited(t *testing.T) {
 			t.Error("a stranger's event is permitted")
 		}
 	}
+	// What is only withheld, again and again, is not in the log.
+	if s.MaySend("quiet.example") == nil || s.MaySendEDU(theirs, "m.presence") == nil || s.MaySend(theirs) != nil {
+		t.Error("what may be sent is decided otherwise than by Allow")
+	}
 	for what, err := range refused {
 		if err == nil {
 			t.Errorf("%s: permitted", what)

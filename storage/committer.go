@@ -114,6 +114,9 @@ func (c *committer) run(ctx context.Context, group []*Ticket) {
 		c.db.follower.committed(ctx, entry)
 	}
 	for _, t := range group {
+		if t.err != nil && lostTo(t.err, expectPolicy) {
+			c.db.Hurry() // another node changed the policy: hear of it before the next attempt
+		}
 		switch {
 		case err != nil:
 			t.err = err
@@ -132,6 +135,12 @@ func (c *committer) run(ctx context.Context, group []*Ticket) {
 func isLost(err error) bool {
 	var d *Duplicate
 	return errors.Is(err, ErrConflict) || errors.As(err, &d)
+}
+
+// lostTo reports whether a commit failed by a precondition of a kind.
+func lostTo(err error, kind preconditionKind) bool {
+	var c conflict
+	return errors.As(err, &c) && c.kind == kind
 }
 
 func (t *Ticket) reset() { t.err, t.winner, t.first, t.last = nil, nil, 0, 0 }

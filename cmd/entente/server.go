@@ -81,6 +81,9 @@ func newServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if err = s.openFederation(o); err != nil {
 		return nil, err
 	}
+	if err = s.openExporter(); err != nil {
+		return nil, err
+	}
 	s.openRooms()
 	s.openAPIs()
 	return s, s.openListeners(ctx)
@@ -196,10 +199,22 @@ func (s *server) openRooms() {
 	})
 	s.accounts = newAccounts(s)
 	s.sender = sender.New(sender.Options{
-		DB: s.db, Send: s.peers.Send, Allow: s.policy.Allow, AllowEDU: s.policy.EDU, Log: s.log, Metrics: s.metrics,
+		DB: s.db, Send: s.peers.Send, Allow: s.policy.MaySend, AllowEDU: s.policy.MaySendEDU, Log: s.log, Metrics: s.metrics,
 		LongestBackoff: s.cfg.Federation.LongestBackoff.Std(),
 	})
-	s.policy.OnChange(func(*governance.Policy) { s.sender.PolicyChanged() })
+	s.policy.OnChange(s.policyChanged(s.policy.Current()))
+}
+
+// policyChanged stops what may go on no more, and forgets connections that
+// were made under other terms.
+func (s *server) policyChanged(applied *governance.Policy) func(*governance.Policy) {
+	return func(p *governance.Policy) {
+		for _, peer := range p.Differs(applied) {
+			s.peers.Forget(peer)
+		}
+		applied = p
+		s.sender.PolicyChanged()
+	}
 }
 
 // run serves until ctx ends, then finishes what was acknowledged.
@@ -230,6 +245,11 @@ func (s *server) close() error {
 		err = errors.Join(err, l.close())
 	}
 	s.pending.Wait()
+	if s.auditor != nil && s.db != nil {
+		last, cancel := context.WithTimeout(context.Background(), auditTimeout)
+		defer cancel()
+		err = errors.Join(err, s.auditor.Flush(last))
+	}
 	if s.peers != nil {
 		s.peers.Close()
 	}
