@@ -228,17 +228,21 @@ func withReason(d map[string]string, reason string) map[string]string {
 	return d
 }
 
-// pollNodes is how often Wait looks again.
-const pollNodes = 100 * time.Millisecond
+// pollNodes is how often Wait looks again, and patience how long nodes may take
+// before it is worth a word.
+const (
+	pollNodes = 100 * time.Millisecond
+	patience  = time.Second
+)
 
 // Wait returns when no node lets anything pass under a policy older than
-// version. While some do, lagging is told which, again whenever that changes;
+// version. If it takes a while, lagging is told which do, again whenever that changes;
 // a node that shows no sign of life any more counts as stopped, since it stops
 // by itself to let anything pass. When ctx ends first, the error names them.
 func (g *Agreements) Wait(ctx context.Context, version int64, lagging func([]storage.Node)) error {
 	t := time.NewTicker(pollNodes)
 	defer t.Stop()
-	watch, told := nodeWatch{}, ""
+	watch, told, names, began := nodeWatch{}, "", "", time.Now()
 	for {
 		nodes, err := g.db.Latest().Nodes(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -252,7 +256,7 @@ func (g *Agreements) Wait(ctx context.Context, version int64, lagging func([]sto
 			if len(late) == 0 {
 				return nil
 			}
-			if names := nodeNames(late); names != told {
+			if names = nodeNames(late); names != told && time.Since(began) >= patience {
 				told = names
 				lagging(late)
 			}
@@ -260,7 +264,7 @@ func (g *Agreements) Wait(ctx context.Context, version int64, lagging func([]sto
 		select {
 		case <-t.C:
 		case <-ctx.Done():
-			return fmt.Errorf("the change is made, but these nodes have not confirmed it: %s: %w", told, ctx.Err())
+			return fmt.Errorf("the change is made, but these nodes have not confirmed it: %s: %w", names, ctx.Err())
 		}
 	}
 }

@@ -134,7 +134,7 @@ func TestSuspendNamesTheNodeThatLags(t *testing.T) {
 	if err := s.db.Stage(t.Context(), node); err != nil {
 		t.Fatal(err)
 	}
-	s.fail("waiting for node host-1 (n1)", "agreement", "suspend", "dla.example", "--timeout", "10ms")
+	s.fail("waiting for node host-1 (n1)", "agreement", "suspend", "dla.example", "--timeout", "1500ms")
 	s.fail("have not confirmed it: host-1 (n1)", "agreement", "suspend", "dla.example", "--timeout", "10ms")
 	holds(t, s.run("agreement", "list"), "suspended")
 }
