@@ -33,32 +33,37 @@ type agency struct {
 
 // world is agencies that know each other's keys.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	agencies map[string]*agency
 }
 
-func newWorld(t *testing.T, options func() storage.Options, names ...string) *world {
+func newWorld(t testing.TB, options func() storage.Options, names ...string) *world {
 	w := &world{t: t, agencies: map[string]*agency{}}
 	for _, name := range names {
-		_, key, err := ed25519.GenerateKey(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		own, err := keys.NewOwn(keys.OwnOptions{Name: name, Keys: []keys.OwnKey{{ID: "ed25519:1", Private: key}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		o := options()
-		o.ServerName = name
-		db := storagetest.Open(t, o)
-		ring := keys.New(keys.Options{Own: own, Fetch: func(_ context.Context, server string) ([]byte, error) {
-			return w.agencies[server].own.Document()
-		}})
-		w.agencies[name] = &agency{
-			Server: New(Options{DB: db, ServerName: name, Sign: own.Signer, Keys: ring, Log: storagetest.Logger(t)}), db: db, own: own,
-		}
+		w.add(name, options())
 	}
 	return w
+}
+
+func (w *world) add(name string, o storage.Options) {
+	w.t.Helper()
+	t := w.t
+	o.ServerName = name
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := keys.NewOwn(keys.OwnOptions{Name: name, Keys: []keys.OwnKey{{ID: "ed25519:1", Private: key}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := storagetest.Open(t, o)
+	ring := keys.New(keys.Options{Own: own, Fetch: func(_ context.Context, server string) ([]byte, error) {
+		return w.agencies[server].own.Document()
+	}})
+	w.agencies[name] = &agency{
+		Server: New(Options{DB: db, ServerName: name, Sign: own.Signer, Keys: ring, Log: storagetest.Logger(t)}), db: db, own: own,
+	}
 }
 
 // join joins a user to a room through a resident agency.
@@ -163,7 +168,7 @@ func (w *world) ready(at *agency, pdu *event.PDU) bool {
 }
 
 // stateAt is a state by event IDs.
-func (a *agency) stateAt(t *testing.T, info *storage.RoomInfo, root state.Root) map[event.Key]id.EventID {
+func (a *agency) stateAt(t testing.TB, info *storage.RoomInfo, root state.Root) map[event.Key]id.EventID {
 	t.Helper()
 	out := map[event.Key]id.EventID{}
 	for entry, err := range a.states.Room(int64(info.NID)).All(t.Context(), root) {

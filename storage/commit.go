@@ -67,23 +67,49 @@ func (s statement) at(first Position) statement {
 
 // writer collects the statements of a commit.
 type writer struct {
-	ctx context.Context
-	db  *DB
-	out []statement
-	err error // the first that numbering a name met
+	db      *DB
+	out     []statement
+	unknown [spaces][]string // names that have no number in memory
 }
 
 func (w *writer) exec(sql string, args ...any) {
 	w.out = append(w.out, statement{sql, args})
 }
 
-// number is a name's number, given now if it has none.
+// number is a name's number. When it is not in memory the rows are written
+// again, once all that were missing are.
 func (w *writer) number(s space, name string) int64 {
-	n, err := w.db.interner.number(w.ctx, s, name)
-	if err != nil && w.err == nil {
-		w.err = err
+	n, ok := w.db.interner.cached(s, name)
+	if !ok {
+		w.unknown[s] = append(w.unknown[s], name)
 	}
 	return n
+}
+
+// render turns rows into statements. Names are numbered all at once, since
+// each new one would cost a transaction.
+func (db *DB) render(ctx context.Context, rows []Row) ([]statement, error) {
+	const attempts = 3 // the memory of names may be emptied meanwhile
+	for range attempts {
+		w := &writer{db: db}
+		for _, row := range rows {
+			row.write(w)
+		}
+		complete := true
+		for s, names := range w.unknown {
+			if len(names) == 0 {
+				continue
+			}
+			complete = false
+			if _, err := db.interner.ensure(ctx, space(s), distinct(names)); err != nil {
+				return nil, err
+			}
+		}
+		if complete {
+			return w.out, nil
+		}
+	}
+	return nil, errors.New("storage: a commit has more names than memory holds")
 }
 
 // Precondition is something that must still hold when a commit is written.
@@ -205,13 +231,10 @@ func (db *DB) Enqueue(ctx context.Context, c Commit) (*Ticket, error) {
 	if c.Positions > 0 && len(c.Write) > MaxRows {
 		return nil, fmt.Errorf("storage: a commit of %d rows is over the limit of %d", len(c.Write), MaxRows)
 	}
-	w := &writer{ctx: ctx, db: db}
-	for _, row := range c.Write {
-		row.write(w)
+	written, err := db.render(ctx, c.Write)
+	if err != nil {
+		return nil, err
 	}
-	if w.err != nil {
-		return nil, w.err
-	}
-	t := &Ticket{commit: c, done: make(chan struct{}), written: w.out}
+	t := &Ticket{commit: c, done: make(chan struct{}), written: written}
 	return t, db.committer.add(t)
 }

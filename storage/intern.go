@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -58,29 +59,46 @@ func newInterner(db *DB) *interner {
 	return in
 }
 
+func (in *interner) cached(s space, name string) (int64, bool) {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	n, ok := in.numbers[s][name]
+	return n, ok
+}
+
 // number is the number of a name, given now if it has none.
 func (in *interner) number(ctx context.Context, s space, name string) (int64, error) {
-	found, err := in.lookup(ctx, in.db.driver, s, []string{name})
-	if err != nil {
-		return 0, err
-	}
-	if n, ok := found[name]; ok {
+	if n, ok := in.cached(s, name); ok {
 		return n, nil
 	}
-	n, err := in.db.allocate(ctx, interned[s].counter, 1)
+	found, err := in.ensure(ctx, s, []string{name})
+	return found[name], err
+}
+
+// ensure finds the numbers of distinct names, and numbers those that have
+// none.
+func (in *interner) ensure(ctx context.Context, s space, names []string) (map[string]int64, error) {
+	found, err := in.lookup(ctx, in.db.driver, s, names)
+	if err != nil || len(found) == len(names) {
+		return found, err
+	}
+	fresh := slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, ok := found[name]; return ok })
+	first, err := in.db.allocate(ctx, interned[s].counter, int64(len(fresh)))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	err = in.db.driver.exec(ctx, func(q querier) error {
-		return discard(q.query(ctx, interned[s].insert, []any{n, name}))
+		for i, name := range fresh {
+			if err := discard(q.query(ctx, interned[s].insert, []any{first + int64(i), name})); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("number a %s: %w", interned[s].counter, err)
+		return nil, fmt.Errorf("number names of the kind %s: %w", interned[s].counter, err)
 	}
-	if found, err = in.lookup(ctx, in.db.driver, s, []string{name}); err != nil {
-		return 0, err
-	}
-	return found[name], nil
+	return in.lookup(ctx, in.db.driver, s, names)
 }
 
 // lookup finds the numbers of those names that have one.
