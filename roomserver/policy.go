@@ -1,6 +1,8 @@
 package roomserver
 
 import (
+	"context"
+
 	"entente/roomserver/event"
 	"entente/storage"
 
@@ -13,6 +15,8 @@ type Policy struct {
 	// Version is the version of the policy that the other functions decide by.
 	// What they permitted is committed only while it holds.
 	Version func() int64
+	// Refresh reads the policy again, after a commit failed because it changed.
+	Refresh func(ctx context.Context) error
 	// Send decides about an event that a local user sends, or a peer's event
 	// that is accepted for others, into a room that these servers are in.
 	Send func(ev *event.PDU, servers storage.Servers) error
@@ -29,6 +33,13 @@ func (p *Policy) expect() []storage.Precondition {
 		return nil
 	}
 	return []storage.Precondition{storage.PolicyVersion(p.Version())}
+}
+
+func (p *Policy) refresh(ctx context.Context) error {
+	if p.Refresh == nil {
+		return nil
+	}
+	return p.Refresh(ctx)
 }
 
 func (p *Policy) send(ev *event.PDU, servers storage.Servers) error {

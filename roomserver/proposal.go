@@ -50,6 +50,7 @@ type proposal struct {
 	once      *storage.Transaction
 	positions int
 	exclude   string      // the server that sent us the event, which needs no copy
+	refusal   error       // of governance, of an event from a peer
 	relay     bool        // the event was accepted for a server that is not in the room
 	keys      []event.Key // state keys that it numbers
 	placer    *placer
@@ -66,6 +67,11 @@ func (s *Server) update(ctx context.Context, r *room, build func(p *proposal) er
 		var done *Committed
 		if done, err = s.tryUpdate(ctx, r, build); err == nil {
 			return done, nil
+		}
+		if errors.Is(err, storage.ErrPolicyChanged) {
+			if err := s.policy.refresh(ctx); err != nil {
+				return nil, err
+			}
 		}
 		if !errors.Is(err, storage.ErrConflict) && !errors.Is(err, storage.ErrExists) && !errors.Is(err, state.ErrMissing) {
 			return nil, err

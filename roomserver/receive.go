@@ -21,14 +21,14 @@ import (
 //
 // Spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
 func (s *Server) Receive(ctx context.Context, origin string, pdu *event.PDU) error {
-	if err := s.policy.receive(origin, pdu); err != nil {
-		return err
-	}
 	resident, err := s.resident(ctx, pdu.RoomID())
 	if err != nil {
 		return err
 	}
 	if !resident {
+		if err := s.policy.receive(origin, pdu); err != nil {
+			return err
+		}
 		return s.receiveOutside(ctx, pdu)
 	}
 	return s.with(ctx, pdu.RoomID(), func(r *room) error {
@@ -56,7 +56,10 @@ func (s *Server) receive(ctx context.Context, r *room, origin string, pdu *event
 	if err != nil {
 		return err
 	}
-	_, err = s.update(ctx, r, func(p *proposal) error { return p.receive(pdu, claimed) })
+	_, err = s.update(ctx, r, func(p *proposal) error {
+		p.refusal = s.policy.receive(origin, pdu)
+		return p.receive(pdu, claimed)
+	})
 	return err
 }
 
@@ -128,7 +131,8 @@ func (in *incoming) stateBefore(claimed claim) error {
 }
 
 // judge decides the event's status: by its auth events, by the state before
-// it, and by the current state.
+// it, by the current state, and by governance. What governance refuses is kept
+// as soft-failed: users do not see it, and the graph stays whole.
 func (in *incoming) judge() error {
 	pdu := in.event.PDU
 	create, err := in.room.eventAt(in.ctx, in.head.Root, event.Key{Type: typeCreate})
@@ -158,6 +162,9 @@ func (in *incoming) judge() error {
 		if err != nil {
 			return err
 		}
+	}
+	if in.refusal != nil {
+		in.event.Status, in.event.Reason = storage.SoftFailed, in.refusal.Error()
 	}
 	return nil
 }

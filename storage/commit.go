@@ -168,6 +168,10 @@ func AccountRevision(user id.UserID, revision int64) Precondition {
 // longer held: build it again from a fresh reading.
 var ErrConflict = errors.New("the data changed meanwhile")
 
+// ErrPolicyChanged is wrapped by the error of a commit that was decided by
+// another version of the policy, beside ErrConflict.
+var ErrPolicyChanged = errors.New("the policy changed meanwhile")
+
 // ErrBusy is the error of a commit that found the queue full.
 var ErrBusy = errors.New("too many writes are waiting")
 
@@ -182,7 +186,12 @@ func (c conflict) Error() string {
 	return fmt.Sprintf("%s changed meanwhile", what)
 }
 
-func (c conflict) Unwrap() error { return ErrConflict }
+func (c conflict) Unwrap() []error {
+	if c.kind == expectPolicy {
+		return []error{ErrConflict, ErrPolicyChanged}
+	}
+	return []error{ErrConflict}
+}
 
 // Duplicate is the error of a commit whose transaction key was used before.
 type Duplicate struct {

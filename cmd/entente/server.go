@@ -194,7 +194,7 @@ func (s *server) openRooms() {
 	s.rooms = roomserver.New(roomserver.Options{
 		DB: s.db, ServerName: s.cfg.ServerName, Sign: s.own.Signer, Peers: s.peers, Keys: s.ring, Log: s.log, Exists: s.invitable,
 		Policy: &roomserver.Policy{
-			Version: s.policy.Version, Send: s.policy.Send, Receive: s.policy.Receive, Room: s.policy.Room, Invite: s.policy.Invite,
+			Version: s.policy.Version, Refresh: s.policy.Refresh, Send: s.policy.Send, Receive: s.policy.Receive, Room: s.policy.Room, Invite: s.policy.Invite,
 		},
 	})
 	s.accounts = newAccounts(s)
