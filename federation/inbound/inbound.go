@@ -18,7 +18,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"entente/federation/client"
 	"entente/federation/keys"
 	"entente/internal/lru"
 	"entente/roomserver"
@@ -44,9 +43,8 @@ type Options struct {
 	// nil answers that there is no such user.
 	// Spec: server-server-api/#get_matrixfederationv1queryprofile
 	Profile func(ctx context.Context, user id.UserID, field string) (map[string]json.RawMessage, error)
-	// PublicRooms reads a page of the published rooms; nil does not show them.
-	// Spec: server-server-api/#get_matrixfederationv1publicrooms
-	PublicRooms func(ctx context.Context, q client.PublicRoomsRequest) (any, error)
+	// HideDirectory does not show other servers the published rooms.
+	HideDirectory bool
 	// Contacted is called with every peer that made a request; nil calls nothing.
 	Contacted func(server string)
 	// Version is the version of this software.

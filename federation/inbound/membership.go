@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
 
 	"entente/internal/fault"
 	"entente/internal/web"
@@ -52,7 +53,15 @@ func (s *Server) template(ctx context.Context, c *web.Call, membership string) (
 	if err != nil {
 		return nil, err
 	}
-	return template{Event: draft, Version: version}, nil
+	return template{Event: s.withOrigin(draft), Version: version}, nil
+}
+
+// withOrigin adds to a template the name of the resident server, which the
+// specification wants there, although room versions have no such field any
+// more.
+func (s *Server) withOrigin(draft json.RawMessage) json.RawMessage {
+	out := strconv.AppendQuote([]byte(`{"origin":`), s.rooms.Name())
+	return append(append(out, ','), draft[1:]...)
 }
 
 // signed is a membership event that a peer sends to the room through us.

@@ -7,6 +7,7 @@ import (
 	"entente/federation/client"
 	"entente/internal/fault"
 	"entente/internal/web"
+	"entente/roomserver"
 	"entente/roomserver/event"
 
 	"maunium.net/go/mautrix/id"
@@ -22,26 +23,11 @@ func (s *Server) getDirectory(ctx context.Context, c *web.Call) (any, error) {
 	if !event.ValidRoomAlias(alias) {
 		return nil, fault.New(fault.InvalidParam, "room_alias is not a room alias")
 	}
-	found, err := s.o.DB.Latest().Alias(ctx, alias)
+	target, err := s.rooms.LocalAlias(ctx, alias)
 	if err != nil {
 		return nil, err
 	}
-	if found == nil {
-		return nil, fault.New(fault.NotFound, "There is no such room alias")
-	}
-	info, err := s.rooms.InfoOf(ctx, found.Room)
-	if err != nil {
-		return nil, err
-	}
-	answer := client.DirectoryAnswer{RoomID: info.ID, Servers: []string{s.rooms.Name()}}
-	head, err := s.o.DB.Latest().Head(ctx, info.NID)
-	if err != nil {
-		return nil, err
-	}
-	if head != nil {
-		answer.Servers = append(answer.Servers, head.Destinations.Names()...)
-	}
-	return answer, nil
+	return client.DirectoryAnswer{RoomID: target.Room, Servers: target.Servers}, nil
 }
 
 // getProfile answers the profile of one of our users.
@@ -92,8 +78,12 @@ func (s *Server) postPublicRooms(ctx context.Context, c *web.Call) (any, error) 
 }
 
 func (s *Server) publicRooms(ctx context.Context, q client.PublicRoomsRequest) (any, error) {
-	if s.o.PublicRooms == nil {
+	if s.o.HideDirectory {
 		return nil, fault.New(fault.Forbidden, "This server does not show its published rooms to other servers")
 	}
-	return s.o.PublicRooms(ctx, q)
+	req := roomserver.DirectoryRequest{Limit: q.Limit, Since: q.Since}
+	if err := req.ReadFilter(q.Filter); err != nil {
+		return nil, err
+	}
+	return s.rooms.PublicRooms(ctx, req)
 }
