@@ -143,7 +143,9 @@ func New(o Options) *Server {
 		slots:   lru.New[string](slotsKept, func(*atomic.Int64) int { return 1 }),
 		acls:    newACLs(), staging: newStaging(),
 	}
-	o.DB.Follow(s.follow)
+	if o.DB != nil { // without, it can list its routes
+		o.DB.Follow(s.follow)
+	}
 	return s
 }
 
