@@ -57,7 +57,9 @@ func (s *Server) receive(ctx context.Context, r *room, origin string, pdu *event
 		return err
 	}
 	_, err = s.update(ctx, r, func(p *proposal) error {
-		p.refusal = s.policy.receive(origin, pdu)
+		if p.refusal = s.policy.receive(origin, pdu); fault.Is(p.refusal, fault.Unavailable) {
+			return p.refusal
+		}
 		return p.receive(pdu, claimed)
 	})
 	return err
