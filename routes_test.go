@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"entente/clientapi"
-	"entente/federation/inbound"
 	"entente/internal/spectest"
 	"entente/internal/web"
 )
@@ -16,7 +15,6 @@ import (
 func served() []web.Route {
 	return slices.Concat(
 		clientapi.New(clientapi.Options{}).Routes(),
-		inbound.New(inbound.Options{}).Routes(),
 	)
 }
 

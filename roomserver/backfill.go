@@ -86,7 +86,7 @@ func (s *Server) historians(ctx context.Context, r *room, citers []event.NID) ([
 func (s *Server) takeHistory(ctx context.Context, r *room, server string, pdus []*event.PDU) error {
 	slices.SortStableFunc(pdus, func(a, b *event.PDU) int { return cmp.Compare(a.Depth(), b.Depth()) })
 	for _, pdu := range pdus {
-		err := s.receive(ctx, r, server, pdu, 0)
+		err := s.take(ctx, r, server, pdu, 0, true)
 		if err != nil && (fault.Is(err, fault.Internal) || ctx.Err() != nil) {
 			return err
 		}

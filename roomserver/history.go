@@ -214,13 +214,18 @@ func (p *pager) reached(e *storage.Event) bool {
 	return before != p.req.Forward
 }
 
-// gaps are the holes in the part of history that a page spans.
+// gaps are the holes in the part of history that a page spans: cited from it,
+// or from just after where it begins.
 func (p *pager) gaps(page HistoryPage) ([]storage.Gap, error) {
 	lowest := page.End.Depth
 	if !page.More {
 		lowest = 0
 	}
-	return p.server.db.Latest().Gaps(p.ctx, p.info.NID, lowest, p.req.From.Depth)
+	highest := p.req.From.Depth
+	if highest < math.MaxInt64 {
+		highest++
+	}
+	return p.server.db.Latest().Gaps(p.ctx, p.info.NID, lowest, highest)
 }
 
 // open reports whether everybody may read the room as it is now.

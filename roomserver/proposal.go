@@ -51,6 +51,7 @@ type proposal struct {
 	positions int
 	exclude   string      // the server that sent us the event, which needs no copy
 	refusal   error       // of governance, of an event from a peer
+	past      bool        // the event lies behind a gap of the history
 	relay     bool        // the event was accepted for a server that is not in the room
 	keys      []event.Key // state keys that it numbers
 	placer    *placer

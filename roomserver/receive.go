@@ -42,6 +42,13 @@ func (s *Server) Receive(ctx context.Context, origin string, pdu *event.PDU) err
 // receive makes sure that what the event cites is known, then lets it in. gap
 // bounds how often filling a gap may find another.
 func (s *Server) receive(ctx context.Context, r *room, origin string, pdu *event.PDU, gap int) error {
+	return s.take(ctx, r, origin, pdu, gap, false)
+}
+
+// take is receive; past says that the event lies behind a gap of the history:
+// others follow it, so it enters beside the timeline, and the current state,
+// which came after it, says nothing about it.
+func (s *Server) take(ctx context.Context, r *room, origin string, pdu *event.PDU, gap int, past bool) error {
 	known, err := s.eventsByID(ctx, r.info, []id.EventID{pdu.ID()})
 	if err != nil {
 		return err
@@ -57,9 +64,7 @@ func (s *Server) receive(ctx context.Context, r *room, origin string, pdu *event
 		return err
 	}
 	_, err = s.update(ctx, r, func(p *proposal) error {
-		if p.refusal = s.policy.receive(origin, pdu); fault.Is(p.refusal, fault.Unavailable) {
-			return p.refusal
-		}
+		p.refusal, p.past = s.policy.receive(origin, pdu), past
 		return p.receive(pdu, claimed)
 	})
 	return err
@@ -154,6 +159,13 @@ func (in *incoming) judge() error {
 		{storage.Rejected, func() error { return auth.Check(pdu, in.room.lookup(in.ctx, in.event.Before)) }},
 		{storage.SoftFailed, func() error { return auth.Check(pdu, in.room.lookup(in.ctx, in.head.Root)) }},
 	}
+	if in.past {
+		checks = checks[:len(checks)-1]
+	}
+	if create != nil && pdu.Type() == typeCreate && pdu.ID() != create.PDU.ID() {
+		in.event.Status, in.event.Reason = storage.Rejected, "the room has another create event"
+		return nil
+	}
 	for _, c := range checks {
 		err := c.check()
 		var refusal *auth.Refusal
@@ -207,7 +219,7 @@ func (in *incoming) enter() error {
 		in.write = append(in.write, &storage.FoundPrev{Room: e.Room, EventID: e.PDU.ID()})
 	}
 	e.Destinations = in.relayTo()
-	if e.Status != storage.Accepted || len(citers) > 0 {
+	if e.Status != storage.Accepted || len(citers) > 0 || in.past {
 		in.beside()
 		return nil
 	}

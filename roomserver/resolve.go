@@ -11,10 +11,13 @@ import (
 	"entente/storage"
 )
 
-// resolve settles what the state is where several states meet.
+// resolve settles what the state is where several states meet; where there are
+// none, it is empty.
 func (p *proposal) resolve(roots []state.Root) (state.Root, error) {
-	roots = distinct(roots)
-	if len(roots) == 1 {
+	switch roots = distinct(roots); len(roots) {
+	case 0: // before the create event, or one that follows nothing
+		return 0, nil
+	case 1:
 		return roots[0], nil
 	}
 	if err := p.settle(); err != nil {
