@@ -138,6 +138,18 @@ func (s *server) remoteProfile(ctx context.Context, user id.UserID, field string
 	return s.peers.QueryProfile(ctx, user.Homeserver(), user, field)
 }
 
+// localProfile reads the profile of a user of this server for a peer.
+func (s *server) localProfile(ctx context.Context, user id.UserID, field string) (map[string]json.RawMessage, error) {
+	if field == "" {
+		return s.accounts.Profile(ctx, user)
+	}
+	value, err := s.accounts.ProfileField(ctx, user, field)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]json.RawMessage{field: value}, nil
+}
+
 // invitable refuses invites of users that this server does not have.
 func (s *server) invitable(ctx context.Context, user id.UserID) error {
 	account, err := s.db.Latest().Account(ctx, user)

@@ -65,9 +65,12 @@ func (s *server) openAdmin(ctx context.Context) error {
 // routes are those of a listener's resources; none named is all.
 func (s *server) routes(resources []string) []web.Route {
 	var out []web.Route
-	if len(resources) == 0 || slices.Contains(resources, "client") {
+	if len(resources) == 0 || slices.Contains(resources, config.ResourceClient) {
 		out = append(out, s.clients.Routes()...)
 		out = append(out, s.admin.Routes()...)
+	}
+	if len(resources) == 0 || slices.Contains(resources, config.ResourceFederation) {
+		out = append(out, s.inbound.Routes()...)
 	}
 	return out
 }

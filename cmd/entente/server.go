@@ -19,6 +19,7 @@ import (
 	"entente/clientapi"
 	"entente/config"
 	"entente/federation/client"
+	"entente/federation/inbound"
 	"entente/federation/keys"
 	"entente/federation/resolve"
 	"entente/federation/sender"
@@ -48,6 +49,7 @@ type server struct {
 	rooms    *roomserver.Server
 	accounts *accounts.Accounts
 	sender   *sender.Sender
+	inbound  *inbound.Server
 	clients  *clientapi.Server
 	admin    *adminapi.Server
 
@@ -203,6 +205,11 @@ func (s *server) openRooms() {
 		LongestBackoff: s.cfg.Federation.LongestBackoff.Std(),
 	})
 	s.policy.OnChange(s.policyChanged(s.policy.Current()))
+	s.inbound = inbound.New(inbound.Options{
+		DB: s.db, Rooms: s.rooms, Keys: s.ring, Policy: &inbound.Policy{Accept: s.policy.Accept, EDU: s.policy.EDU}, EDUs: &inbound.EDUs{},
+		Profile: s.localProfile, HideDirectory: !s.cfg.PublicRooms.Federation, Contacted: s.sender.Wake, Version: version(),
+		StagedEvents: int64(s.cfg.Federation.Staging.Events), StagedBytes: int64(s.cfg.Federation.Staging.Bytes), Log: s.log, Metrics: s.metrics,
+	})
 }
 
 // policyChanged stops what may go on no more, and forgets connections that
@@ -229,7 +236,7 @@ func (s *server) run(ctx context.Context) error {
 
 // parts are what runs in the background, and the listeners.
 func (s *server) parts() []func(context.Context) error {
-	parts := []func(context.Context) error{s.policy.Run, s.auditor.Run, s.accounts.Run, s.sender.Run}
+	parts := []func(context.Context) error{s.policy.Run, s.auditor.Run, s.accounts.Run, s.sender.Run, s.inbound.Run}
 	if s.exporter != nil {
 		parts = append(parts, s.exporter.Run)
 	}
