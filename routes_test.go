@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"entente/clientapi"
+	"entente/federation/inbound"
 	"entente/internal/spectest"
 	"entente/internal/web"
 )
@@ -15,6 +16,7 @@ import (
 func served() []web.Route {
 	return slices.Concat(
 		clientapi.New(clientapi.Options{}).Routes(),
+		inbound.New(inbound.Options{}).Routes(),
 	)
 }
 
