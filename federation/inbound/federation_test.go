@@ -18,7 +18,7 @@ import (
 // Two agencies share a room of every version that peers speak: they join,
 // talk, invite, kick, knock and leave.
 func TestTwoAgencies(t *testing.T) {
-	each(t, func(w *world) {
+	each(t, func(t *testing.T, w *world) {
 		a, b := w.agency("a.test", nil), w.agency("b.test", nil)
 		for _, version := range []event.Version{"1", "3", "6", "10", "11", "12"} {
 			room := a.create(version)
@@ -50,7 +50,7 @@ func TestTwoAgencies(t *testing.T) {
 // An invite to a room that the agency is not in can be refused, and a knock
 // reaches the room.
 func TestInvitesAndKnocks(t *testing.T) {
-	each(t, func(w *world) {
+	each(t, func(t *testing.T, w *world) {
 		a, b := w.agency("a.test", nil), w.agency("b.test", nil)
 		room, err := a.rooms.Create(t.Context(), roomserver.CreateRequest{Creator: a.user("alice"), Preset: "private_chat", Name: "Secret",
 			InitialState: []roomserver.StateDraft{{Type: "m.room.join_rules", Content: []byte(`{"join_rule":"knock"}`)}}})
@@ -75,7 +75,7 @@ func TestInvitesAndKnocks(t *testing.T) {
 // The peer is down, its last user is kicked, more is said, the peer returns: it
 // hears of the kick, and of nothing after.
 func TestKickWhileDown(t *testing.T) {
-	each(t, func(w *world) {
+	each(t, func(t *testing.T, w *world) {
 		a, b, c := w.agency("a.test", nil), w.agency("b.test", nil), w.agency("c.test", nil)
 		room := a.create("12")
 		b.join("bob", room, a)
@@ -104,7 +104,7 @@ func TestKickWhileDown(t *testing.T) {
 
 // After an outage everything arrives, in the order in which it was sent.
 func TestOutage(t *testing.T) {
-	each(t, func(w *world) {
+	each(t, func(t *testing.T, w *world) {
 		a, b := w.agency("a.test", nil), w.agency("b.test", nil)
 		room := a.create("12")
 		b.join("bob", room, a)
@@ -133,7 +133,7 @@ func TestOutage(t *testing.T) {
 // A third agency learns of a join that it was not told of by the joining one,
 // and relays nothing twice.
 func TestThreeAgencies(t *testing.T) {
-	each(t, func(w *world) {
+	each(t, func(t *testing.T, w *world) {
 		a, b, c := w.agency("a.test", nil), w.agency("b.test", nil), w.agency("c.test", nil)
 		room := a.create("11")
 		b.join("bob", room, a)
@@ -152,7 +152,7 @@ func TestThreeAgencies(t *testing.T) {
 
 // Ephemeral data of one agency's users reaches the other's hooks.
 func TestEphemeral(t *testing.T) {
-	each(t, func(w *world) {
+	each(t, func(t *testing.T, w *world) {
 		a, b := w.agency("a.test", nil), w.agency("b.test", nil)
 		room := a.create("12")
 		b.join("bob", room, a)
@@ -187,7 +187,7 @@ func TestEphemeral(t *testing.T) {
 // Directory, profile, keys and version answer peers, with what there is and
 // what there is not.
 func TestQueries(t *testing.T) {
-	each(t, func(w *world) {
+	each(t, func(t *testing.T, w *world) {
 		a, b := w.agency("a.test", nil), w.agency("b.test", nil)
 		room, err := a.rooms.Create(t.Context(), roomserver.CreateRequest{Creator: a.user("alice"), Preset: "public_chat", AliasName: "hall", Visibility: "public", Name: "Hall"})
 		if err != nil {
@@ -222,7 +222,7 @@ func TestQueries(t *testing.T) {
 // What the calls about a room's past answer holds together: the state before
 // an event, its auth chain, what came before, and what lies between.
 func TestHistoryCalls(t *testing.T) {
-	each(t, func(w *world) {
+	each(t, func(t *testing.T, w *world) {
 		a, b := w.agency("a.test", nil), w.agency("b.test", nil)
 		room := a.create("12")
 		first := a.say("alice", room, "before the join")

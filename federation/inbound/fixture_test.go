@@ -52,10 +52,10 @@ type world struct {
 }
 
 // each runs fn on every kind of database.
-func each(t *testing.T, fn func(w *world)) {
+func each(t *testing.T, fn func(t *testing.T, w *world)) {
 	t.Helper()
 	for name, options := range map[string]func(testing.TB) storage.Options{"sqlite": storagetest.SQLite, "postgres": storagetest.Postgres} {
-		t.Run(name, func(t *testing.T) { fn(newWorld(t, func() storage.Options { return options(t) })) })
+		t.Run(name, func(t *testing.T) { fn(t, newWorld(t, func() storage.Options { return options(t) })) })
 	}
 }
 
@@ -145,7 +145,7 @@ func (w *world) client(own *keys.Own) *client.Client {
 		overrides[name] = resolve.Override{Addr: name + ":1"}
 	}
 	c := client.New(client.Options{
-		Signer: own.Signer, Resolver: resolve.New(resolve.Options{Overrides: overrides}), Dial: w.dial, Roots: w.roots, Timeout: 20 * time.Second,
+		Signer: own.Signer, Resolver: resolve.New(resolve.Options{Transport: resolve.NewTransport(w.dial, w.roots), Overrides: overrides}), Dial: w.dial, Roots: w.roots, Timeout: 20 * time.Second,
 	})
 	w.Cleanup(c.Close)
 	return c
@@ -157,6 +157,7 @@ type agency struct {
 	name   string
 	db     *storage.DB
 	own    *keys.Own
+	keys   *keys.Ring
 	peers  *client.Client
 	rooms  *roomserver.Server
 	api    *inbound.Server
@@ -178,6 +179,7 @@ func (w *world) agency(name string, change func(*inbound.Options)) *agency {
 	a.cond = sync.NewCond(&a.mu)
 	a.peers = w.client(a.own)
 	ring := keys.New(keys.Options{Own: a.own, Fetch: a.peers.ServerKeys})
+	a.keys = ring
 	a.rooms = roomserver.New(roomserver.Options{DB: a.db, ServerName: name, Sign: a.own.Signer, Peers: a.peers, Keys: ring, Log: storagetest.Logger(w)})
 	a.sender = sender.New(sender.Options{DB: a.db, Send: a.peers.Send, Log: storagetest.Logger(w), FirstBackoff: 10 * time.Millisecond, LongestBackoff: 50 * time.Millisecond})
 	opts := inbound.Options{

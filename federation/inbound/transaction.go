@@ -179,8 +179,13 @@ func limited(text string, retry time.Duration) error {
 	return err
 }
 
-// transient reports whether what failed may succeed later.
+// transient reports whether what failed may succeed later. What another server
+// did not give us, whatever it said, it or yet another one may give later.
 func transient(err error) bool {
+	var call *client.Error
+	if errors.As(err, &call) {
+		return true
+	}
 	switch fault.KindOf(err) {
 	case fault.Internal, fault.Unavailable, fault.Unreachable, fault.Conflict, fault.Limited:
 		return true
