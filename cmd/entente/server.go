@@ -17,6 +17,7 @@ import (
 	"entente/accounts"
 	"entente/adminapi"
 	"entente/clientapi"
+	"entente/cluster"
 	"entente/config"
 	"entente/federation/client"
 	"entente/federation/inbound"
@@ -40,6 +41,7 @@ type server struct {
 	metrics *prometheus.Registry
 
 	db       *storage.DB
+	cluster  *cluster.Cluster // nil for a single node
 	auditor  *audit.Auditor
 	exporter *audit.Exporter
 	policy   *governance.Service
@@ -94,7 +96,12 @@ func newServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 func (s *server) openDatabase(ctx context.Context) (err error) {
 	o := storageOptions(s.cfg)
 	o.Log, o.Metrics = s.log, s.metrics
-	s.db, err = storage.Open(ctx, o)
+	if s.db, err = storage.Open(ctx, o); err != nil {
+		return err
+	}
+	if url := s.cfg.Cluster.NATS.Reveal(); url != "" {
+		s.cluster, err = cluster.Join(url, s.cfg.ServerName, s.db, s.log)
+	}
 	return err
 }
 
@@ -259,6 +266,9 @@ func (s *server) close() error {
 	}
 	if s.peers != nil {
 		s.peers.Close()
+	}
+	if s.cluster != nil {
+		s.cluster.Close()
 	}
 	if s.db != nil {
 		err = errors.Join(err, s.db.Close())
