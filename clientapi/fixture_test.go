@@ -20,6 +20,7 @@ import (
 	"entente/accounts"
 	"entente/clientapi"
 	"entente/clientapi/render"
+	"entente/clientapi/syncapi"
 	"entente/internal/spectest"
 	"entente/internal/web"
 	"entente/roomserver"
@@ -35,6 +36,7 @@ type world struct {
 	db       *storage.DB
 	accounts *accounts.Accounts
 	rooms    *roomserver.Server
+	sync     *syncapi.Server
 	url      string
 	from     string // the address that calls seem to come from; empty: this one
 
@@ -87,8 +89,11 @@ func (w *world) start() {
 	w.accounts = accounts.New(o)
 	transactions := render.NewTransactions(w.db)
 	w.rooms = roomserver.New(roomserver.Options{DB: w.db, ServerName: "test", Sign: w.signer(), Log: storagetest.Logger(w.T), Now: w.now})
+	w.sync = syncapi.New(syncapi.Options{
+		DB: w.db, Rooms: w.rooms, Accounts: w.accounts, Transactions: transactions, Presence: true, Log: storagetest.Logger(w.T), Now: w.now,
+	})
 	api := clientapi.New(clientapi.Options{
-		Accounts: w.accounts, Rooms: w.rooms, Transactions: transactions, Epoch: w.db.Epoch(), Secret: w.db.Secret(),
+		Accounts: w.accounts, Rooms: w.rooms, Sync: w.sync, Transactions: transactions, Epoch: w.db.Epoch(), Secret: w.db.Secret(),
 		BaseURL: "https://test.example", Now: w.now,
 	})
 	router, err := web.New(web.Options{

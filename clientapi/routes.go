@@ -13,5 +13,6 @@ func (s *Server) Routes() []web.Route {
 		s.wellKnownRoutes(),
 		s.accountRoutes(),
 		s.roomRoutes(),
+		s.syncRoutes(),
 	)
 }

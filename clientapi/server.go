@@ -12,6 +12,7 @@ import (
 
 	"entente/accounts"
 	"entente/clientapi/render"
+	"entente/clientapi/syncapi"
 	"entente/internal/web"
 	"entente/roomserver"
 )
@@ -22,6 +23,9 @@ type Options struct {
 	Accounts *accounts.Accounts
 	// Rooms are the rooms of this server. Required for all that is about rooms.
 	Rooms *roomserver.Server
+	// Sync tells clients what changed. Required for sync, typing, receipts and
+	// presence.
+	Sync *syncapi.Server
 	// Transactions knows whose requests made which events; it was made before
 	// whatever else follows the log. Nil knows none.
 	Transactions *render.Transactions
@@ -45,6 +49,7 @@ type Server struct {
 	opts     Options
 	accounts *accounts.Accounts
 	rooms    *roomserver.Server
+	sync     *syncapi.Server
 	render   *render.Renderer
 	uia      *interactions
 }
@@ -55,7 +60,7 @@ func New(o Options) *Server {
 		o.Now = time.Now
 	}
 	return &Server{
-		opts: o, accounts: o.Accounts, rooms: o.Rooms, uia: newInteractions(o.Secret, o.Now),
+		opts: o, accounts: o.Accounts, rooms: o.Rooms, sync: o.Sync, uia: newInteractions(o.Secret, o.Now),
 		render: &render.Renderer{Rooms: o.Rooms, Transactions: o.Transactions, Now: o.Now},
 	}
 }

@@ -22,6 +22,7 @@ var specVersions = []string{
 var unstableFeatures = map[string]bool{
 	"uk.tcpip.msc4133":        true, // profile fields
 	"uk.tcpip.msc4133.stable": true,
+	"org.matrix.msc4222":      true, // state_after in sync
 }
 
 func (s *Server) getVersions(context.Context, *web.Call) (any, error) {

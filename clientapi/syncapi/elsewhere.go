@@ -73,6 +73,12 @@ func (c *composer) appendStripped(part []byte, m *membership, info *storage.Room
 // leftRoom adds a room that the reader has left, or been removed from: what
 // they saw of it up to then.
 func (c *composer) leftRoom(m *membership, info *storage.RoomInfo) error {
+	if c.since == nil { // forgetting takes no position, so that the index may not know
+		now, err := c.server.db.Latest().Member(c.ctx, m.Room, m.User)
+		if err != nil || now == nil || now.Forgotten {
+			return err
+		}
+	}
 	out, err := c.leftParts(m, info)
 	if err != nil {
 		return err

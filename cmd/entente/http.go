@@ -12,6 +12,7 @@ import (
 	"entente/adminapi"
 	"entente/clientapi"
 	"entente/clientapi/render"
+	"entente/clientapi/syncapi"
 	"entente/config"
 	"entente/internal/web"
 )
@@ -77,8 +78,12 @@ func (s *server) routes(resources []string) []web.Route {
 
 // openAPIs builds what serves requests.
 func (s *server) openAPIs() {
+	transactions := render.NewTransactions(s.db)
+	s.sync = syncapi.New(syncapi.Options{
+		DB: s.db, Rooms: s.rooms, Accounts: s.accounts, Transactions: transactions, Presence: s.cfg.Presence.Local, Log: s.log,
+	})
 	s.clients = clientapi.New(clientapi.Options{
-		Accounts: s.accounts, Rooms: s.rooms, Transactions: render.NewTransactions(s.db), Epoch: s.db.Epoch(),
+		Accounts: s.accounts, Rooms: s.rooms, Sync: s.sync, Transactions: transactions, Epoch: s.db.Epoch(),
 		Secret: s.db.Secret(), BaseURL: s.cfg.WellKnown.Client, WellKnown: wellKnown(s.cfg.WellKnown),
 	})
 	s.admin = adminapi.New(adminapi.Options{Accounts: s.accounts, SharedSecret: s.cfg.Registration.SharedSecret.Reveal()})

@@ -17,6 +17,7 @@ import (
 	"entente/accounts"
 	"entente/adminapi"
 	"entente/clientapi"
+	"entente/clientapi/syncapi"
 	"entente/cluster"
 	"entente/config"
 	"entente/federation/client"
@@ -52,6 +53,7 @@ type server struct {
 	accounts *accounts.Accounts
 	sender   *sender.Sender
 	inbound  *inbound.Server
+	sync     *syncapi.Server
 	clients  *clientapi.Server
 	admin    *adminapi.Server
 
@@ -243,7 +245,7 @@ func (s *server) run(ctx context.Context) error {
 
 // parts are what runs in the background, and the listeners.
 func (s *server) parts() []func(context.Context) error {
-	parts := []func(context.Context) error{s.policy.Run, s.auditor.Run, s.accounts.Run, s.sender.Run, s.inbound.Run}
+	parts := []func(context.Context) error{s.policy.Run, s.auditor.Run, s.accounts.Run, s.sender.Run, s.inbound.Run, s.sync.Run}
 	if s.exporter != nil {
 		parts = append(parts, s.exporter.Run)
 	}
