@@ -67,7 +67,7 @@ func (s *Server) Read(ctx context.Context, roomID id.RoomID, user id.UserID, m M
 	}
 	if s.opts.OnReceipt != nil {
 		for _, r := range w.public {
-			s.opts.OnReceipt(roomID, *r)
+			s.opts.OnReceipt(ctx, info, *r)
 		}
 	}
 	return nil
@@ -159,39 +159,31 @@ func (w *receiptWriter) receipt(kind storage.ReceiptKind, read id.EventID, old [
 	return r.At(w.next())
 }
 
-// AddReceipts stores public receipts of users of other servers in a room.
+// receiptsAtOnce bounds a commit of receipts.
+const receiptsAtOnce = 200
+
+// AddReceipts stores public receipts of users of other servers, who are in the
+// rooms that they are for.
 //
 // Spec: server-server-api/#receipts
-func (s *Server) AddReceipts(ctx context.Context, roomID id.RoomID, receipts []storage.Receipt) error {
-	info, err := s.rooms.Info(ctx, roomID)
-	if fault.Is(err, fault.NotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	c := storage.Commit{Touch: []storage.Subject{{Kind: storage.RoomReceipts, ID: int64(info.NID)}}}
-	var written changedReceipts
-	for i := range receipts {
-		r := receipts[i]
-		r.Room, r.Kind, r.Local = info.NID, storage.PublicReceipt, false
-		m, err := s.db.Latest().Member(ctx, info.NID, r.User)
-		if err != nil {
+func (s *Server) AddReceipts(ctx context.Context, receipts []storage.Receipt) error {
+	for chunk := range slices.Chunk(receipts, receiptsAtOnce) {
+		c := storage.Commit{Positions: len(chunk)}
+		var written changedReceipts
+		for i, r := range chunk {
+			r.Kind, r.Local = storage.PublicReceipt, false
+			c.Write = append(c.Write, r.At(i))
+			written = append(written, &r)
+			if t := (storage.Subject{Kind: storage.RoomReceipts, ID: int64(r.Room)}); !slices.Contains(c.Touch, t) {
+				c.Touch = append(c.Touch, t)
+			}
+		}
+		c.Attachment = written
+		if _, err := s.db.Commit(ctx, c); err != nil {
 			return err
 		}
-		if m == nil || m.Membership != storage.Join || m.Local {
-			continue
-		}
-		c.Write = append(c.Write, r.At(c.Positions))
-		c.Positions++
-		written = append(written, &r)
 	}
-	if written == nil {
-		return nil
-	}
-	c.Attachment = written
-	_, err = s.db.Commit(ctx, c)
-	return err
+	return nil
 }
 
 // receiptsChangedLocked adds what this node committed, or forgets what it had.
@@ -202,6 +194,9 @@ func (s *Server) receiptsChangedLocked(l *line, c *storage.Applied) {
 		l.receiptFrom, l.receipts = c.Last, nil
 	}
 	for _, r := range changed {
+		if r.Room != l.nid {
+			continue
+		}
 		placed := *r
 		placed.Place(c.First)
 		l.receipts = append(l.receipts, &placed)

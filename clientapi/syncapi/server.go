@@ -26,9 +26,9 @@ type Options struct {
 	Transactions *render.Transactions
 	// OnTyping is told that a local user began or stopped typing, to tell other
 	// servers; nil tells nobody. It must not take long.
-	OnTyping func(room id.RoomID, user id.UserID, typing bool)
+	OnTyping func(ctx context.Context, room *storage.RoomInfo, user id.UserID, typing bool)
 	// OnReceipt is told of a local user's public receipt, likewise.
-	OnReceipt func(room id.RoomID, r storage.Receipt)
+	OnReceipt func(ctx context.Context, room *storage.RoomInfo, r storage.Receipt)
 	// OnPresence is told of a local user's presence, likewise.
 	OnPresence func(p Presence)
 	// Presence shows users each other's presence.

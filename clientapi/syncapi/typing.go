@@ -30,27 +30,17 @@ func (s *Server) Typing(ctx context.Context, roomID id.RoomID, user id.UserID, t
 	}
 	changed := s.setTyping(info.NID, user, typing, timeout)
 	if s.opts.OnTyping != nil && (changed || typing) {
-		s.opts.OnTyping(roomID, user, typing)
+		s.opts.OnTyping(ctx, info, user, typing)
 	}
 	return nil
 }
 
-// SetTyping notes that a user of another server has begun or stopped typing.
+// SetTyping notes that a user of another server, who is in the room, has begun
+// or stopped typing.
 //
 // Spec: server-server-api/#typing-notifications
-func (s *Server) SetTyping(ctx context.Context, roomID id.RoomID, user id.UserID, typing bool, timeout time.Duration) error {
-	_, err := s.joined(ctx, roomID, user)
-	if fault.Is(err, fault.Forbidden) || fault.Is(err, fault.NotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	info, err := s.rooms.Info(ctx, roomID)
-	if err == nil {
-		s.setTyping(info.NID, user, typing, timeout)
-	}
-	return err
+func (s *Server) SetTyping(room storage.RoomNID, user id.UserID, typing bool) {
+	s.setTyping(room, user, typing, typingTimeout)
 }
 
 // joined finds a room that the user has joined; the error is Forbidden when

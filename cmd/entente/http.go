@@ -79,7 +79,7 @@ func (s *server) routes(resources []string) []web.Route {
 // openAPIs builds what serves requests.
 func (s *server) openAPIs() {
 	transactions := render.NewTransactions(s.db)
-	s.sync = syncapi.New(syncapi.Options{
+	s.sync = s.newSync(syncapi.Options{
 		DB: s.db, Rooms: s.rooms, Accounts: s.accounts, Transactions: transactions, Presence: s.cfg.Presence.Local, Log: s.log,
 	})
 	s.clients = clientapi.New(clientapi.Options{

@@ -215,7 +215,7 @@ func (s *server) openRooms() {
 	})
 	s.policy.OnChange(s.policyChanged(s.policy.Current()))
 	s.inbound = inbound.New(inbound.Options{
-		DB: s.db, Rooms: s.rooms, Keys: s.ring, Policy: &inbound.Policy{Accept: s.policy.Accept, EDU: s.policy.EDU}, EDUs: &inbound.EDUs{},
+		DB: s.db, Rooms: s.rooms, Keys: s.ring, Policy: &inbound.Policy{Accept: s.policy.Accept, EDU: s.policy.EDU}, EDUs: s.ephemeral(),
 		Profile: s.localProfile, HideDirectory: !s.cfg.PublicRooms.Federation, Contacted: s.sender.Wake, Version: version(),
 		StagedEvents: int64(s.cfg.Federation.Staging.Events), StagedBytes: int64(s.cfg.Federation.Staging.Bytes), Log: s.log, Metrics: s.metrics,
 	})
