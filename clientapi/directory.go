@@ -104,8 +104,23 @@ func (s *Server) putListing(ctx context.Context, c *web.Call) (any, error) {
 	if body.Visibility != "public" && body.Visibility != "private" {
 		return nil, fault.New(fault.InvalidParam, "visibility is public or private")
 	}
+	if body.Visibility == "public" {
+		if err := s.mayList(c); err != nil {
+			return nil, err
+		}
+	}
 	err = s.rooms.Publish(ctx, c.User(), c.Principal().Admin, room, body.Visibility == "public")
 	return web.Empty, hideRoom(c, err)
+}
+
+// mayList refuses callers whom the server does not let list rooms in its
+// directory.
+func (s *Server) mayList(c *web.Call) error {
+	d := s.opts.Directory
+	if d.Frozen || d.Closed && !c.Principal().Admin {
+		return fault.New(fault.Forbidden, "You may not list rooms in this server's directory")
+	}
+	return nil
 }
 
 // publicRoomsBody asks for a page of a directory.
@@ -137,6 +152,9 @@ func (s *Server) postPublicRooms(ctx context.Context, c *web.Call) (any, error) 
 }
 
 func (s *Server) publicRooms(ctx context.Context, c *web.Call, body publicRoomsBody) (any, error) {
+	if c.User() == "" && !s.opts.Directory.Anonymous {
+		return nil, fault.New(fault.MissingToken, "This server's directory is for its users only")
+	}
 	limit := 0
 	if body.Limit != nil && *body.Limit > 0 {
 		limit = *body.Limit

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"maunium.net/go/mautrix/id"
+
+	"entente/clientapi"
 )
 
 // Aliases are made by members, found by everybody, and removed by those who
@@ -178,6 +180,28 @@ func TestUpgrade(t *testing.T) {
 		}
 		if rooms, _ := alice.get("/joined_rooms").ok().at("joined_rooms").([]any); len(slices.Compact(rooms)) != 8 {
 			t.Errorf("alice is in %v", rooms)
+		}
+	})
+}
+
+// Who may list rooms, and who sees the directory, is for the server to say.
+func TestDirectoryIsClosed(t *testing.T) {
+	each(t, func(w *world) {
+		w.directory = clientapi.Directory{Closed: true, DefaultListed: true}
+		w.start()
+		alice := w.person("alice")
+		w.call("GET", "/publicRooms", "", nil).refused(401, "M_MISSING_TOKEN")
+		alice.post("/createRoom", object{"visibility": "public"}).refused(403, "M_FORBIDDEN")
+		r := alice.create(object{"preset": "public_chat"})
+		alice.put("/directory/list/room/"+esc(r), object{"visibility": "public"}).refused(403, "M_FORBIDDEN")
+		alice.put("/directory/list/room/"+esc(r), object{"visibility": "private"}).ok()
+		w.directory = clientapi.Directory{DefaultListed: true}
+		w.start()
+		alice.world = w
+		alice.create(object{"preset": "public_chat"})
+		alice.create(object{"preset": "private_chat"})
+		if got := alice.get("/publicRooms").ok(); len(got.events("chunk")) != 1 {
+			t.Errorf("the directory is %s", got.raw)
 		}
 	})
 }

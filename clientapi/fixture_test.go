@@ -47,8 +47,10 @@ type world struct {
 	gone     []id.UserID   // who was deactivated; guarded by mu
 	options  func(*accounts.Options)
 	limits   web.Limits
-	sends    int                 // transaction IDs used; guarded by mu
-	records  []map[string]string // fields of the audit records; guarded by mu
+	// directory says who may list rooms, and who sees them
+	directory clientapi.Directory
+	sends     int                 // transaction IDs used; guarded by mu
+	records   []map[string]string // fields of the audit records; guarded by mu
 }
 
 const password = "correct horse battery"
@@ -64,7 +66,7 @@ func eachWith(t *testing.T, options func(*accounts.Options), limits web.Limits, 
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, o storage.Options) {
 		t.Parallel()
-		w := &world{T: t, db: storagetest.Open(t, o), options: options, limits: limits}
+		w := &world{T: t, db: storagetest.Open(t, o), options: options, limits: limits, directory: clientapi.Directory{Anonymous: true}}
 		w.start()
 		fn(w)
 	})
@@ -94,7 +96,7 @@ func (w *world) start() {
 	})
 	api := clientapi.New(clientapi.Options{
 		Accounts: w.accounts, Rooms: w.rooms, Sync: w.sync, Transactions: transactions, Epoch: w.db.Epoch(), Secret: w.db.Secret(),
-		BaseURL: "https://test.example", Now: w.now,
+		BaseURL: "https://test.example", Now: w.now, Directory: w.directory,
 	})
 	router, err := web.New(web.Options{
 		Proxies: web.Proxies{netip.MustParsePrefix("127.0.0.0/8")},

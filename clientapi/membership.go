@@ -24,6 +24,14 @@ func (s *Server) createRoom(ctx context.Context, c *web.Call) (any, error) {
 		return nil, err
 	}
 	req.Creator = c.User()
+	if s.opts.Directory.DefaultListed && req.Visibility == "" && req.Preset == "public_chat" && s.mayList(c) == nil {
+		req.Visibility = "public"
+	}
+	if req.Visibility == "public" {
+		if err := s.mayList(c); err != nil {
+			return nil, err
+		}
+	}
 	var err error
 	if req.Member, err = s.memberProfile(ctx, c.User()); err != nil {
 		return nil, err

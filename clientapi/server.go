@@ -31,6 +31,8 @@ type Options struct {
 	Transactions *render.Transactions
 	// Epoch is the database's: storage.DB.Epoch.
 	Epoch int64
+	// Directory says who may list rooms in the directory, and who sees it.
+	Directory Directory
 	// Secret is the key of what this API gives out and takes back, the same on
 	// all nodes: storage.DB.Secret. Required.
 	Secret [32]byte
@@ -42,6 +44,19 @@ type Options struct {
 	Features map[string]bool
 	// Now is the clock; nil is the real one.
 	Now func() time.Time
+}
+
+// Directory says who may list rooms in this server's directory, and who sees
+// it.
+type Directory struct {
+	// Closed lets nobody list a room but administrators, and Frozen not even
+	// them.
+	Closed, Frozen bool
+	// DefaultListed lists new rooms of the preset public_chat without being
+	// asked to.
+	DefaultListed bool
+	// Anonymous shows the directory without a login.
+	Anonymous bool
 }
 
 // Server serves the API. It is complete once made.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"math"
 	"slices"
+	"time"
 
 	"entente/storage"
+
+	"maunium.net/go/mautrix/id"
 )
 
 // HistoryRequest asks for a page of a room's events.
@@ -56,24 +59,54 @@ func (s *Server) History(ctx context.Context, info *storage.RoomInfo, v Viewer, 
 		return page, err
 	}
 	// A page does not go past a gap unless it cannot be filled.
-	var before []storage.Gap
 	for range maxFills {
 		if err != nil {
 			return page, err
 		}
 		gaps, err := p.gaps(page)
-		if err != nil || len(gaps) == 0 || slices.Equal(gaps, before) {
+		if gaps = s.fertile(info, gaps); err != nil || len(gaps) == 0 {
 			return page, err
 		}
 		if err := s.Backfill(ctx, info, gaps); err != nil {
 			return page, err
 		}
-		before = gaps
+		if err := s.noteBarren(ctx, info, gaps); err != nil {
+			return page, err
+		}
 		if page, err = p.page(); err != nil {
 			return page, err
 		}
 	}
 	return page, nil
+}
+
+const (
+	barrenKept = 10_000
+	barrenFor  = time.Minute // how long a gap is let be that could not be filled
+)
+
+// fertile are the gaps that were not tried in vain just now.
+func (s *Server) fertile(info *storage.RoomInfo, gaps []storage.Gap) []storage.Gap {
+	return slices.DeleteFunc(gaps, func(g storage.Gap) bool {
+		until, ok := s.barren.Get(eventName{info.NID, g.Missing})
+		return ok && s.now().Before(until)
+	})
+}
+
+// noteBarren remembers those gaps that asking others did not fill, so that
+// not every reader waits for the same silence.
+func (s *Server) noteBarren(ctx context.Context, info *storage.RoomInfo, gaps []storage.Gap) error {
+	missing := make([]id.EventID, len(gaps))
+	for i, g := range gaps {
+		missing[i] = g.Missing
+	}
+	found, err := s.eventsByID(ctx, info, missing)
+	for _, eventID := range missing {
+		if e := found[eventID]; e == nil || e.Status == storage.Outlier {
+			s.barren.Put(eventName{info.NID, eventID}, s.now().Add(barrenFor))
+		}
+	}
+	return err
 }
 
 // Latest is the point after the last event that a viewer may see: where going

@@ -61,6 +61,7 @@ type Server struct {
 	infos  *lru.Cache[id.RoomID, *storage.RoomInfo]
 	byNID  *lru.Cache[storage.RoomNID, *storage.RoomInfo]
 	nums   *lru.Cache[keyName, state.KeyNum]
+	barren *lru.Cache[eventName, time.Time] // gaps that could not be filled, and until when they are let be
 
 	mu    sync.Mutex
 	rooms map[storage.RoomNID]*room // guarded by mu
@@ -92,6 +93,7 @@ func New(o Options) *Server {
 		infos:  lru.New[id.RoomID](infosKept, one),
 		byNID:  lru.New[storage.RoomNID](infosKept, one),
 		nums:   lru.New[keyName](numsKept, func(state.KeyNum) int { return 1 }),
+		barren: lru.New[eventName](barrenKept, func(time.Time) int { return 1 }),
 		rooms:  map[storage.RoomNID]*room{},
 	}
 	o.DB.Follow(s.follow)

@@ -84,6 +84,10 @@ func (s *server) openAPIs() {
 	})
 	s.clients = clientapi.New(clientapi.Options{
 		Accounts: s.accounts, Rooms: s.rooms, Sync: s.sync, Transactions: transactions, Epoch: s.db.Epoch(),
+		Directory: clientapi.Directory{
+			Closed: s.cfg.PublicRooms.Publish == "admins", Frozen: s.cfg.PublicRooms.Publish == "nobody",
+			DefaultListed: s.cfg.PublicRooms.DefaultPublished, Anonymous: s.cfg.PublicRooms.Anonymous,
+		},
 		Secret: s.db.Secret(), BaseURL: s.cfg.WellKnown.Client, WellKnown: wellKnown(s.cfg.WellKnown),
 	})
 	s.admin = adminapi.New(adminapi.Options{Accounts: s.accounts, SharedSecret: s.cfg.Registration.SharedSecret.Reveal()})
