@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -12,25 +13,43 @@ import (
 	"sync"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3" // registers the driver "sqlite3"
+	"github.com/mattn/go-sqlite3" // also registers the driver "sqlite3"
 )
 
-// checkpointEvery is how often the write-ahead log is copied into the
-// database; commits never do it themselves.
-const checkpointEvery = 5 * time.Second
+// The write-ahead log is copied into the database by a goroutine of its own;
+// commits never do it themselves.
+const (
+	// checkpointPause is between two copies, at least.
+	checkpointPause = 500 * time.Millisecond
+	// longestLog is how many pages the log may have before writing waits for a
+	// copy to be complete, so that it starts again from its beginning.
+	longestLog = 16_384
+)
 
 // sqlite writes through one connection and reads through a pool that cannot
 // write.
 type sqlite struct {
 	write   *sql.DB
-	conn    *sql.Conn // the one write connection, guarded by mu
+	conn    *sql.Conn           // the one write connection, guarded by mu
+	raw     *sqlite3.SQLiteConn // the driver's side of conn, guarded by mu
 	read    *sql.DB
+	check   *sql.DB // for checkpoints
 	texts   sqliteTexts
 	mu      sync.Mutex
-	writes  map[string]*sql.Stmt // guarded by mu
-	reads   sync.Map             // translated text -> *sql.Stmt
+	writes  map[string]*sql.Stmt    // guarded by mu
+	execs   map[string]driverExecer // statements without results, guarded by mu
+	named   []sqldriver.NamedValue  // guarded by mu, used again by each exec
+	reads   sync.Map                // translated text -> *sql.Stmt
+	news    chan struct{}           // something was committed
 	stop    context.CancelFunc
 	stopped chan struct{}
+}
+
+// driverExecer is a statement of the driver. Rows are written through it,
+// without database/sql in between: they are most of what a server does here.
+type driverExecer interface {
+	ExecContext(ctx context.Context, args []sqldriver.NamedValue) (sqldriver.Result, error)
+	Close() error
 }
 
 func openSQLite(ctx context.Context, path string) (*sqlite, error) {
@@ -44,7 +63,9 @@ func openSQLite(ctx context.Context, path string) (*sqlite, error) {
 		}
 		return (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String()
 	}
-	d := &sqlite{writes: map[string]*sql.Stmt{}, stopped: make(chan struct{})}
+	d := &sqlite{
+		writes: map[string]*sql.Stmt{}, execs: map[string]driverExecer{}, news: make(chan struct{}, 1), stopped: make(chan struct{}),
+	}
 	var err error
 	d.write, err = sql.Open("sqlite3", dsn(url.Values{
 		"_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_txlock": {"immediate"}, "_cache_size": {"-8000"},
@@ -62,6 +83,17 @@ func openSQLite(ctx context.Context, path string) (*sqlite, error) {
 	if d.read, err = sql.Open("sqlite3", dsn(url.Values{"_query_only": {"1"}, "_cache_size": {"-4000"}})); err != nil {
 		return nil, err
 	}
+	if d.check, err = sql.Open("sqlite3", dsn(nil)); err != nil {
+		return nil, err
+	}
+	d.check.SetMaxOpenConns(1)
+	err = d.conn.Raw(func(c any) error {
+		d.raw = c.(*sqlite3.SQLiteConn)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	readers := max(4, runtime.NumCPU())
 	d.read.SetMaxOpenConns(readers)
 	d.read.SetMaxIdleConns(readers)
@@ -74,17 +106,31 @@ func openSQLite(ctx context.Context, path string) (*sqlite, error) {
 // connection of its own so that commits do not wait for it.
 func (d *sqlite) checkpoints(ctx context.Context) {
 	defer close(d.stopped)
-	t := time.NewTicker(checkpointEvery)
-	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.C:
-			// A failed checkpoint is tried again at the next tick; nothing is lost meanwhile.
-			_, _ = d.read.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")
+		case <-d.news:
+		}
+		// A failed checkpoint is tried again after the next commit; nothing is lost meanwhile.
+		if pages, err := d.checkpoint(ctx, "PASSIVE"); err == nil && pages > longestLog {
+			d.mu.Lock()
+			_, _ = d.checkpoint(ctx, "RESTART")
+			d.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(checkpointPause):
 		}
 	}
+}
+
+// checkpoint copies what it can, and answers how many pages the log has.
+func (d *sqlite) checkpoint(ctx context.Context, mode string) (pages int, err error) {
+	var busy, copied int
+	err = d.check.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &pages, &copied)
+	return pages, err
 }
 
 func (d *sqlite) query(ctx context.Context, text string, args []any) (rows, error) {
@@ -173,15 +219,30 @@ func (w sqliteWrite) query(ctx context.Context, text string, args []any) (rows, 
 }
 
 func (w sqliteWrite) exec(ctx context.Context, s statement) error {
-	st, err := w.statement(ctx, s.sql)
-	if err != nil {
-		return err
+	text := w.d.texts.of(s.sql)
+	st := w.d.execs[text]
+	if st == nil {
+		prepared, err := w.d.raw.Prepare(text)
+		if err != nil {
+			return sqliteError(err)
+		}
+		st = prepared.(driverExecer)
+		w.d.execs[text] = st
 	}
 	args, err := sqliteArgs(s.args)
 	if err != nil {
 		return err
 	}
-	_, err = st.ExecContext(ctx, args...)
+	named := w.d.named[:0]
+	for i, a := range args {
+		v, err := sqldriver.DefaultParameterConverter.ConvertValue(a)
+		if err != nil {
+			return err
+		}
+		named = append(named, sqldriver.NamedValue{Ordinal: i + 1, Value: v})
+	}
+	w.d.named = named
+	_, err = st.ExecContext(ctx, named)
 	return sqliteError(err)
 }
 
@@ -205,6 +266,10 @@ func (d *sqlite) transaction(ctx context.Context, fn func(ctx context.Context, w
 	}
 	if err != nil {
 		return errors.Join(err, w.exec(ctx, statement{"ROLLBACK", nil}))
+	}
+	select {
+	case d.news <- struct{}{}:
+	default:
 	}
 	return nil
 }
@@ -250,5 +315,8 @@ func (d *sqlite) close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	_, err := d.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-	return errors.Join(err, d.read.Close(), d.conn.Close(), d.write.Close())
+	for _, st := range d.execs {
+		err = errors.Join(err, st.Close())
+	}
+	return errors.Join(err, d.read.Close(), d.check.Close(), d.conn.Close(), d.write.Close())
 }

@@ -36,7 +36,6 @@ const (
 	reviseAccount  = `UPDATE account SET revision = revision + 1 WHERE user_nid = $1`
 	selectAccount  = accountColumns + `WHERE u.user_id = $1`
 	selectAccounts = accountColumns + `WHERE u.user_id > $1 ORDER BY u.user_id LIMIT $2`
-	selectRevised  = `SELECT u.user_id, a.revision FROM account a JOIN user_name u ON u.nid = a.user_nid WHERE u.user_id = ANY($1)`
 	existsAdmin    = `SELECT EXISTS (SELECT 1 FROM account WHERE admin AND NOT deactivated)`
 
 	insertAdminCode = `INSERT INTO admin_code (hash, expires) VALUES ($1, $2)`
