@@ -40,7 +40,7 @@ import (
 
 // world is agencies on loopback that trust one authority.
 type world struct {
-	*testing.T
+	testing.TB
 	options func() storage.Options
 	root    *x509.Certificate
 	rootKey *ecdsa.PrivateKey
@@ -59,8 +59,8 @@ func each(t *testing.T, fn func(t *testing.T, w *world)) {
 	}
 }
 
-func newWorld(t *testing.T, options func() storage.Options) *world {
-	w := &world{T: t, options: options, roots: x509.NewCertPool(), addrs: map[string]string{}, down: map[string]bool{}}
+func newWorld(t testing.TB, options func() storage.Options) *world {
+	w := &world{TB: t, options: options, roots: x509.NewCertPool(), addrs: map[string]string{}, down: map[string]bool{}}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -145,10 +145,17 @@ func (w *world) client(own *keys.Own) *client.Client {
 		overrides[name] = resolve.Override{Addr: name + ":1"}
 	}
 	c := client.New(client.Options{
-		Signer: own.Signer, Resolver: resolve.New(resolve.Options{Transport: resolve.NewTransport(w.dial, w.roots), Overrides: overrides}), Dial: w.dial, Roots: w.roots, Timeout: 20 * time.Second,
+		Signer: own.Signer, Resolver: resolve.New(resolve.Options{Transport: resolve.NewTransport(w.dial, w.roots), DNS: noDNS{}, Overrides: overrides}), Dial: w.dial, Roots: w.roots, Timeout: 20 * time.Second,
 	})
 	w.Cleanup(c.Close)
 	return c
+}
+
+// noDNS has no records.
+type noDNS struct{}
+
+func (noDNS) LookupSRV(context.Context, string, string, string) (string, []*net.SRV, error) {
+	return "", nil, &net.DNSError{Err: "no such host", IsNotFound: true}
 }
 
 // agency is a whole server, as far as peers are concerned.

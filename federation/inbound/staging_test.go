@@ -17,7 +17,7 @@ import (
 	"maunium.net/go/mautrix/id"
 )
 
-func sqlite(t *testing.T) func() storage.Options {
+func sqlite(t testing.TB) func() storage.Options {
 	return func() storage.Options { return storagetest.SQLite(t) }
 }
 

@@ -418,6 +418,56 @@ func TestPoison(t *testing.T) {
 	n.has(t, "a", "0", "1", "2")
 }
 
+// Of two nodes one sends to a destination, and the other takes over where it
+// left off.
+func TestTwoNodes(t *testing.T) {
+	o := storagetest.Postgres(t)
+	first, second, n := storagetest.Open(t, o), storagetest.Open(t, o), newNetwork()
+	var mu sync.Mutex
+	sentBy := map[string]int{}
+	ahead := time.Duration(0)
+	node := func(name string) func(*sender.Options) {
+		return func(o *sender.Options) {
+			o.Send = func(ctx context.Context, server string, tx client.Transaction) (map[id.EventID]string, error) {
+				mu.Lock()
+				sentBy[name]++
+				mu.Unlock()
+				return n.send(ctx, server, tx)
+			}
+			o.Now = func() time.Time {
+				mu.Lock()
+				defer mu.Unlock()
+				return time.Now().Add(ahead)
+			}
+		}
+	}
+	_, stop := start(t, first, n, node("first"))
+	r := newRoom(t, first)
+	r.send("0", "a")
+	n.has(t, "a", "0")
+	start(t, second, n, node("second"))
+	r.db = second
+	for i := 1; i < 20; i++ {
+		r.send(fmt.Sprint(i), "a")
+	}
+	n.has(t, "a", numbered(0, 20)...)
+	mu.Lock()
+	if sentBy["second"] != 0 {
+		t.Errorf("both nodes send: %v", sentBy)
+	}
+	mu.Unlock()
+	n.set("a", errDown)
+	r.send("20", "a")
+	n.wait(t, "an attempt", func() bool { return len(n.sent["a"]) > 20 || len(n.taken["a"]) == 20 })
+	stop()
+	n.set("a", nil)
+	mu.Lock()
+	ahead = time.Minute // the second node asks again now and then
+	mu.Unlock()
+	r.send("21", "a")
+	n.has(t, "a", numbered(0, 22)...)
+}
+
 // One slow peer costs others nothing.
 func TestSlowPeer(t *testing.T) {
 	db, n := storagetest.Open(t, storagetest.SQLite(t)), newNetwork()
