@@ -94,7 +94,7 @@ const (
 
 	answersKept = 4 << 20 // bytes of answers to transactions in memory
 	aclsKept    = 20_000
-	slotsKept   = 10_000
+	countsKept  = 10_000
 )
 
 // Server serves peers. It is safe for concurrent use.
@@ -104,7 +104,9 @@ type Server struct {
 	metrics *metrics
 	gates   *gates
 	answers *lru.Cache[string, []byte]        // of transactions, by origin and ID
-	slots   *lru.Cache[string, *atomic.Int64] // by origin: counts transactions
+	counts  *lru.Cache[string, *atomic.Int64] // of transactions, by origin
+	memory  memory
+	boot    int64 // when this process started: counts go on from there
 	acls    *acls
 	staging *staging
 }
@@ -140,8 +142,8 @@ func New(o Options) *Server {
 	s := &Server{
 		o: o, rooms: o.Rooms, metrics: newMetrics(o.Metrics), gates: newGates(),
 		answers: lru.New[string](answersKept, func(b []byte) int { return len(b) + answerOverhead }),
-		slots:   lru.New[string](slotsKept, func(*atomic.Int64) int { return 1 }),
-		acls:    newACLs(), staging: newStaging(),
+		counts:  lru.New[string](countsKept, func(*atomic.Int64) int { return 1 }),
+		acls:    newACLs(), staging: newStaging(), boot: o.Now().UnixMilli(),
 	}
 	if o.DB != nil { // without, it can list its routes
 		o.DB.Follow(s.follow)

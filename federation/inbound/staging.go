@@ -160,6 +160,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	var workers sync.WaitGroup
 	defer workers.Wait()
+	workers.Go(func() { s.writeAnswersAgain(ctx) })
 	slots := make(chan struct{}, stagedRooms)
 	for {
 		select {

@@ -82,10 +82,12 @@ func (s *Server) putSend(ctx context.Context, c *web.Call) (any, error) {
 	return web.Raw(answer), s.remember(ctx, origin, txn, answer, len(t.PDUs) > 0)
 }
 
-// answered is what a transaction was answered before; nil when it is new.
+// answered is what a transaction was answered before; nil when it is new. What
+// this process answered is in memory; what was answered before it started can
+// only be among the first that each peer sends.
 func (s *Server) answered(ctx context.Context, origin, txn string) ([]byte, error) {
 	answer, ok := s.answers.Get(origin + "\n" + txn)
-	if !ok {
+	if !ok && s.count(origin) <= lookUps {
 		var err error
 		if answer, err = s.o.DB.Latest().ReceivedTransaction(ctx, origin, txn); err != nil {
 			return nil, err
@@ -97,12 +99,44 @@ func (s *Server) answered(ctx context.Context, origin, txn string) ([]byte, erro
 	return answer, nil
 }
 
-// maxTransactionID bounds the IDs that are worth remembering.
-const maxTransactionID = 255
+const (
+	// lookUps is how many transactions of a peer are looked for in the database.
+	lookUps = 16
+	// maxTransactionID bounds the IDs that are worth remembering.
+	maxTransactionID = 255
+	// rememberAtOnce is how many answers are written together, unless
+	// rememberEvery passed before.
+	rememberAtOnce = 256
+	rememberEvery  = time.Second
+)
 
-// remember keeps what a transaction was answered. That is not waited for: if
-// it is lost, its events are known all the same when they come again. What had
-// no events is kept in memory only.
+// count counts the transactions of a peer since this process started.
+func (s *Server) count(origin string) int64 {
+	n, ok := s.counts.Get(origin)
+	if !ok {
+		n = &atomic.Int64{}
+		s.counts.Put(origin, n)
+	}
+	return n.Add(1)
+}
+
+// memory holds answers that are not written yet.
+type memory struct {
+	mu   sync.Mutex
+	rows []storage.Row // guarded by mu
+}
+
+func (m *memory) take() []storage.Row {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	rows := m.rows
+	m.rows = nil
+	return rows
+}
+
+// remember keeps what a transaction was answered: what had no events in memory
+// only, the rest in the database soon. If that is lost, the events are known
+// all the same when they come again.
 func (s *Server) remember(ctx context.Context, origin, txn string, answer []byte, durable bool) error {
 	if len(txn) > maxTransactionID {
 		return nil
@@ -111,18 +145,51 @@ func (s *Server) remember(ctx context.Context, origin, txn string, answer []byte
 	if !durable {
 		return nil
 	}
-	slot, ok := s.slots.Get(origin)
-	if !ok {
-		slot = &atomic.Int64{}
-		slot.Store(s.o.Now().UnixMilli())
-		s.slots.Put(origin, slot)
+	var n int64
+	if count, ok := s.counts.Get(origin); ok {
+		n = count.Load()
 	}
-	row := &storage.ReceivedTransaction{Origin: origin, ID: txn, Slot: slot.Add(1), Answer: answer}
-	_, err := s.o.DB.Enqueue(ctx, storage.Commit{Write: []storage.Row{row}})
-	if errors.Is(err, storage.ErrBusy) {
+	s.memory.mu.Lock()
+	s.memory.rows = append(s.memory.rows, &storage.ReceivedTransaction{Origin: origin, ID: txn, Slot: s.boot + n, Answer: answer})
+	full := len(s.memory.rows) >= rememberAtOnce
+	s.memory.mu.Unlock()
+	if full {
+		return s.writeAnswers(ctx)
+	}
+	return nil
+}
+
+// writeAnswers hands what is remembered to the committer, and does not wait.
+func (s *Server) writeAnswers(ctx context.Context) error {
+	rows := s.memory.take()
+	if len(rows) == 0 {
+		return nil
+	}
+	_, err := s.o.DB.Enqueue(ctx, storage.Commit{Write: rows})
+	if errors.Is(err, storage.ErrBusy) || errors.Is(err, storage.ErrClosed) {
 		return nil
 	}
 	return err
+}
+
+// writeAnswersAgain does so again and again until ctx ends.
+func (s *Server) writeAnswersAgain(ctx context.Context) {
+	t := time.NewTicker(rememberEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			ctx = context.WithoutCancel(ctx)
+			if err := s.writeAnswers(ctx); err != nil {
+				s.o.Log.Warn("answers to transactions were not kept", "error", err)
+			}
+			return
+		}
+		if err := s.writeAnswers(ctx); err != nil {
+			s.o.Log.Warn("answers to transactions were not kept", "error", err)
+		}
+	}
 }
 
 // waitersPerOrigin bounds the transactions of one peer that wait: it should
