@@ -10,7 +10,9 @@ import (
 var (
 	anyParameter = regexp.MustCompile(`= ANY\(\$(\d+)\)`)
 	parameter    = regexp.MustCompile(`\$(\d+)`)
-	onlyBlock    = regexp.MustCompile(`(?ms)^-- only: (\w+)\n(.*?)^-- end\n`)
+	// textKey is a table whose key is a single text: SQLite would keep it twice.
+	textKey   = regexp.MustCompile(`(?s)(CREATE TABLE \w+ \(\n    \w+ +TEXT PRIMARY KEY,[^;]*?)\n\);\n`)
+	onlyBlock = regexp.MustCompile(`(?ms)^-- only: (\w+)\n(.*?)^-- end\n`)
 )
 
 // sqliteTexts translates statements to SQLite's dialect, each once.
@@ -53,6 +55,7 @@ func migrationText(text, database string) string {
 	})
 	if database == "sqlite" {
 		text = strings.ReplaceAll(text, "BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY")
+		text = textKey.ReplaceAllString(text, "$1\n) WITHOUT ROWID;\n")
 	}
 	return text
 }

@@ -20,7 +20,7 @@ import (
 // commits never do it themselves.
 const (
 	// checkpointPause is between two copies, at least.
-	checkpointPause = 500 * time.Millisecond
+	checkpointPause = time.Second
 	// longestLog is how many pages the log may have before writing waits for a
 	// copy to be complete, so that it starts again from its beginning.
 	longestLog = 16_384
@@ -68,7 +68,7 @@ func openSQLite(ctx context.Context, path string) (*sqlite, error) {
 	}
 	var err error
 	d.write, err = sql.Open("sqlite3", dsn(url.Values{
-		"_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_txlock": {"immediate"}, "_cache_size": {"-8000"},
+		"_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_txlock": {"immediate"}, "_cache_size": {"-32000"},
 	}))
 	if err != nil {
 		return nil, err
@@ -278,22 +278,15 @@ func (d *sqlite) exec(ctx context.Context, fn func(q querier) error) error {
 	return d.transaction(ctx, func(_ context.Context, w sqliteWrite) error { return fn(w) })
 }
 
-const sqliteTick = `UPDATE clock SET pos = pos + $1 WHERE id = 1 RETURNING pos`
-
+// transact takes positions where the log ends: nobody else writes meanwhile.
 func (d *sqlite) transact(ctx context.Context, g *groupWrite) error {
 	return d.transaction(ctx, func(ctx context.Context, w sqliteWrite) error {
-		var last int64
-		if g.positions > 0 {
-			if _, err := one(ctx, w, sqliteTick, []any{g.positions}, &last); err != nil {
-				return err
-			}
-		}
 		for _, c := range g.checks() {
 			if err := each(ctx, w, c.sql, c.args, c.scan); err != nil {
 				return err
 			}
 		}
-		out, err := g.statements(Position(last) - Position(g.positions) + 1)
+		out, err := g.statements(g.prev + 1)
 		if err != nil {
 			return err
 		}

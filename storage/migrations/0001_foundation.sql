@@ -8,14 +8,7 @@ CREATE TABLE instance (
     secret      BYTEA NOT NULL                     -- key of hashes that stay inside the database
 );
 
--- only: sqlite
--- clock: the one clock; its row is updated first in every clocked transaction.
-CREATE TABLE clock (
-    id  BIGINT PRIMARY KEY CHECK (id = 1), -- there is one
-    pos BIGINT NOT NULL                    -- the last position given
-);
-INSERT INTO clock (id, pos) VALUES (1, 0);
--- end
+-- The one clock. SQLite has one writer, and goes on where the log ends.
 -- only: postgres
 CREATE SEQUENCE clock_pos;
 -- end
