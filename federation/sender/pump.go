@@ -14,7 +14,8 @@ import (
 
 const (
 	maxNews  = 4096 // outgoing events of the log that wait for the pump
-	scanPage = 1000
+	scanPage = 1000 // of a destination that reads for itself
+	pumpPage = 100
 	// tailBytes bounds the events that are kept in memory for workers.
 	tailBytes = 32 << 20
 	flushRows = 500
@@ -133,22 +134,40 @@ func (s *Sender) scan(ctx context.Context, upTo storage.Position) error {
 	after := s.scanned
 	s.mu.Unlock()
 	for after < upTo {
-		page, err := s.o.DB.Latest().Outgoing(ctx, after, upTo, scanPage)
+		page, err := s.o.DB.Latest().Outgoing(ctx, after, upTo, pumpPage)
 		if err != nil {
 			return err
 		}
 		through := upTo
-		if len(page) == scanPage {
+		if len(page) == pumpPage {
 			through = page[len(page)-1].Pos
 		}
-		found := make([]*outgoing, len(page))
-		for i, o := range page {
-			found[i] = &outgoing{Outgoing: o}
+		found, err := s.bodies(ctx, page)
+		if err != nil {
+			return err
 		}
 		s.tell(found, through)
 		after = through
 	}
 	return nil
+}
+
+// bodies reads events once for all the destinations that they have.
+func (s *Sender) bodies(ctx context.Context, page []storage.Outgoing) ([]*outgoing, error) {
+	found := make([]*outgoing, len(page))
+	at := make([]storage.Position, len(page))
+	for i, o := range page {
+		found[i], at[i] = &outgoing{Outgoing: o}, o.Pos
+	}
+	events, err := s.o.DB.Latest().OutgoingEvents(ctx, at)
+	i := 0
+	for n := range events { // both are in order
+		for found[i].Pos != events[n].Pos {
+			i++
+		}
+		found[i].event.Store(&events[n])
+	}
+	return found, err
 }
 
 // tell tells destinations of events, and wakes their workers.

@@ -104,13 +104,13 @@ func (n *network) has(t *testing.T, server string, want ...string) {
 
 // room writes events to the log as the room server does.
 type room struct {
-	t    *testing.T
+	t    testing.TB
 	db   *storage.DB
 	info *storage.RoomInfo
 	key  ed25519.PrivateKey
 }
 
-func newRoom(t *testing.T, db *storage.DB) *room {
+func newRoom(t testing.TB, db *storage.DB) *room {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
