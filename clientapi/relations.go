@@ -11,7 +11,6 @@ import (
 	"entente/internal/fault"
 	"entente/internal/web"
 	"entente/roomserver"
-	"entente/roomserver/event"
 	"entente/storage"
 
 	"maunium.net/go/mautrix/id"
@@ -151,62 +150,5 @@ func (s *Server) one(ctx context.Context, v *sight, e *storage.Event) (json.RawM
 // aggregated says whom events are rendered for, with their aggregations.
 func (s *Server) aggregated(ctx context.Context, v *sight, events []*storage.Event) (*render.For, error) {
 	to := v.to()
-	found, err := s.rooms.Aggregations(ctx, v.info, v.viewer, events)
-	if err != nil || len(found) == 0 {
-		return to, err
-	}
-	to.Relations = make(map[event.NID]json.RawMessage, len(found))
-	for _, e := range events {
-		if a := found[e.PDU.ID()]; a != nil {
-			if to.Relations[e.NID], err = s.aggregation(ctx, v, a); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return to, nil
-}
-
-// threadSummary is what is said of a thread at its root.
-//
-// Spec: client-server-api/#server-side-aggregation-of-mthread-relationships
-type threadSummary struct {
-	Latest       json.RawMessage `json:"latest_event"`
-	Count        int64           `json:"count"`
-	Participated bool            `json:"current_user_participated"`
-}
-
-type reference struct {
-	EventID id.EventID `json:"event_id"`
-}
-
-type references struct {
-	Chunk []reference `json:"chunk"`
-}
-
-// aggregation is the value of m.relations.
-func (s *Server) aggregation(ctx context.Context, v *sight, a *roomserver.Aggregation) (json.RawMessage, error) {
-	var out struct {
-		Replace    json.RawMessage `json:"m.replace,omitempty"`
-		Thread     *threadSummary  `json:"m.thread,omitempty"`
-		References *references     `json:"m.reference,omitempty"`
-	}
-	var err error
-	if a.Replacement != nil {
-		if out.Replace, err = s.render.AppendOne(ctx, nil, v.info, v.to(), a.Replacement); err != nil {
-			return nil, err
-		}
-	}
-	if a.Latest != nil {
-		out.Thread = &threadSummary{Count: a.Count, Participated: a.Participated}
-		if out.Thread.Latest, err = s.render.AppendOne(ctx, nil, v.info, v.to(), a.Latest); err != nil {
-			return nil, err
-		}
-	}
-	if len(a.References) > 0 {
-		out.References = &references{}
-		for _, eventID := range a.References {
-			out.References.Chunk = append(out.References.Chunk, reference{eventID})
-		}
-	}
-	return json.Marshal(out)
+	return to, s.render.Aggregate(ctx, v.info, to, events)
 }

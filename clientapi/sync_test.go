@@ -452,6 +452,35 @@ func TestSyncTransactions(t *testing.T) {
 	})
 }
 
+// Events come with what is said of those that relate to them.
+func TestSyncAggregations(t *testing.T) {
+	each(t, func(w *world) {
+		alice := w.person("alice")
+		roomID := alice.create(object{})
+		early := alice.device()
+		early.sync()
+		root := alice.say(roomID, "root")
+		alice.send(roomID, "m.room.message", object{
+			"msgtype": "m.text", "body": "* edited", "m.new_content": object{"msgtype": "m.text", "body": "edited"},
+			"m.relates_to": object{"rel_type": "m.replace", "event_id": root},
+		})
+		late := alice.device()
+		late.sync()
+		early.sync()
+		for name, d := range map[string]*device{"told as it came": early, "told at first": late} {
+			said := ""
+			for _, e := range list(d.joined(roomID), "timeline", "events") {
+				if e["event_id"] == string(root) {
+					said, _ = dig(e, "unsigned", "m.relations", "m.replace", "content", "body").(string)
+				}
+			}
+			if said != "* edited" {
+				t.Errorf("%s: the edit is %q in %s", name, said, d.last.raw)
+			}
+		}
+	})
+}
+
 // Nobody hears from those they ignore, but their changes of state.
 func TestIgnoredUsers(t *testing.T) {
 	each(t, func(w *world) {

@@ -153,6 +153,9 @@ func (c *composer) appendAnyhow(dst []byte, info *storage.RoomInfo, events []*st
 		return nil, err
 	}
 	to := &render.For{Viewer: viewer, Device: c.req.Device, OmitRoom: true}
+	if err := c.server.renderer.Aggregate(c.ctx, info, to, events); err != nil {
+		return nil, err
+	}
 	if c.filter.plain {
 		list, err := c.server.renderer.AppendList(c.ctx, nil, info, to, events)
 		if err != nil {

@@ -17,6 +17,8 @@ type window struct {
 	start *token.Point
 	// plain: the client was a member at every event of it.
 	plain bool
+	// related: other events may relate to one of it.
+	related bool
 }
 
 // maxScan bounds the events that are looked at for one timeline, when a filter
@@ -50,7 +52,7 @@ func (c *composer) window(v *view, info *storage.RoomInfo, low storage.Position,
 	if err := s.run(); err != nil {
 		return nil, err
 	}
-	w := &window{entries: s.kept, limited: s.more, plain: plain}
+	w := &window{entries: s.kept, limited: s.more, plain: plain, related: s.related()}
 	slices.Reverse(w.entries)
 	switch {
 	case len(w.entries) > 0:
@@ -62,6 +64,22 @@ func (c *composer) window(v *view, info *storage.RoomInfo, low storage.Position,
 		}}
 	}
 	return w, nil
+}
+
+// related reports whether other events may relate to those that were kept. An
+// event comes after the one that it relates to: to those of the ring, only
+// others of the ring do.
+func (s *scan) related() bool {
+	if len(s.kept) == 0 {
+		return false
+	}
+	oldest := s.kept[len(s.kept)-1]
+	if oldest.Pos <= s.view.from {
+		return true
+	}
+	return slices.ContainsFunc(s.view.ring, func(e *entry) bool {
+		return e.RelTo != "" && e.Pos > oldest.Pos && slices.ContainsFunc(s.kept, func(k *entry) bool { return k.PDU.ID() == e.RelTo })
+	})
 }
 
 // run goes back through the ring, and where that ends through the database.
@@ -184,7 +202,7 @@ func (c *composer) appendTimeline(dst []byte, info *storage.RoomInfo, w *window)
 }
 
 func (c *composer) appendEvents(dst []byte, info *storage.RoomInfo, w *window) ([]byte, error) {
-	if !w.plain || !c.filter.plain {
+	if !w.plain || w.related || !c.filter.plain {
 		events := make([]*storage.Event, len(w.entries))
 		for i, e := range w.entries {
 			events[i] = e.Event
