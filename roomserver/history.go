@@ -59,25 +59,39 @@ func (s *Server) History(ctx context.Context, info *storage.RoomInfo, v Viewer, 
 		return page, err
 	}
 	// A page does not go past a gap unless it cannot be filled.
-	for range maxFills {
-		if err != nil {
+	for fills := 0; err == nil; fills++ {
+		var gaps []storage.Gap
+		if gaps, err = p.gaps(page); err != nil {
+			break
+		}
+		if gaps = s.fertile(info, gaps); len(gaps) == 0 {
 			return page, err
 		}
-		gaps, err := p.gaps(page)
-		if gaps = s.fertile(info, gaps); err != nil || len(gaps) == 0 {
-			return page, err
+		if fills == maxFills {
+			return p.endAt(page, gaps[0]), nil
 		}
-		if err := s.Backfill(ctx, info, gaps); err != nil {
-			return page, err
+		if err = s.Backfill(ctx, info, gaps); err != nil {
+			break
 		}
-		if err := s.noteBarren(ctx, info, gaps); err != nil {
-			return page, err
+		if err = s.noteBarren(ctx, info, gaps); err != nil {
+			break
 		}
-		if page, err = p.page(); err != nil {
-			return page, err
-		}
+		page, err = p.page()
 	}
-	return page, nil
+	return page, err
+}
+
+// endAt ends a page where a gap begins, which the next request goes on to fill.
+func (p *pager) endAt(page HistoryPage, gap storage.Gap) HistoryPage {
+	n := 0
+	for n < len(page.Events) && page.Events[n].PDU.Depth() >= gap.Depth {
+		n++
+	}
+	p.at = p.req.From
+	if gap.Depth <= p.at.Depth {
+		p.at.Depth, p.at.NID = gap.Depth-1, Live-1
+	}
+	return HistoryPage{Events: page.Events[:n], End: p.at, More: true}
 }
 
 const (
@@ -93,20 +107,27 @@ func (s *Server) fertile(info *storage.RoomInfo, gaps []storage.Gap) []storage.G
 	})
 }
 
-// noteBarren remembers those gaps that asking others did not fill, so that
-// not every reader waits for the same silence.
+// noteBarren remembers gaps of which asking others filled none, so that not
+// every reader waits for the same silence. Where some were filled, the others
+// may only have had no place in the answer.
 func (s *Server) noteBarren(ctx context.Context, info *storage.RoomInfo, gaps []storage.Gap) error {
 	missing := make([]id.EventID, len(gaps))
 	for i, g := range gaps {
 		missing[i] = g.Missing
 	}
 	found, err := s.eventsByID(ctx, info, missing)
-	for _, eventID := range missing {
-		if e := found[eventID]; e == nil || e.Status == storage.Outlier {
-			s.barren.Put(eventName{info.NID, eventID}, s.now().Add(barrenFor))
+	if err != nil {
+		return err
+	}
+	for _, e := range found {
+		if e.Status != storage.Outlier {
+			return nil
 		}
 	}
-	return err
+	for _, eventID := range missing {
+		s.barren.Put(eventName{info.NID, eventID}, s.now().Add(barrenFor))
+	}
+	return nil
 }
 
 // Latest is the point after the last event that a viewer may see: where going

@@ -30,7 +30,9 @@ const (
 		ORDER BY pos LIMIT $4`
 	selectFirstFrom = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND pos IS NOT NULL AND pos >= $2 ORDER BY pos LIMIT 1`
 	selectGaps      = `SELECT m.event_id, e.nid, e.depth FROM missing_prev m JOIN event e ON e.nid = m.cited_by
-		WHERE m.room = $1 AND e.depth >= $2 AND e.depth <= $3 ORDER BY e.depth DESC, m.event_id LIMIT 20`
+		WHERE m.room = $1 AND e.depth >= $2 AND e.depth <= $3
+		AND NOT EXISTS (SELECT 1 FROM event k WHERE k.room = m.room AND k.event_id = m.event_id AND k.status <> 0)
+		ORDER BY e.depth DESC, m.event_id LIMIT 20`
 	selectMembersOf = `SELECT u.user_id FROM member m JOIN user_name u ON u.nid = m.user_nid WHERE m.room = $1 AND u.user_id LIKE $2
 		ORDER BY CASE m.membership WHEN 1 THEN 0 ELSE 1 END, m.pos DESC`
 )
