@@ -137,6 +137,7 @@ func (s *Server) follow(e *storage.LogEntry) {
 // applyLocked applies one commit, or on another node than the one that wrote
 // it, a group of them.
 func (s *Server) applyLocked(c *storage.Applied) {
+	s.applying = c.Last
 	done, _ := c.Attachment.(*roomserver.Committed)
 	inRoom := false
 	for _, t := range c.Touched {
@@ -185,14 +186,14 @@ func (s *Server) roomChangedLocked(l *line, c *storage.Applied, done *roomserver
 	} else {
 		s.clearRingLocked(l, c.Last)
 	}
-	l.wakeLocked(nil)
+	s.wakeRoomLocked(l)
 }
 
-// wakeLocked wakes those who have joined the room, but one.
-func (l *line) wakeLocked(but *reader) {
+// wakeRoomLocked wakes those who have joined a room.
+func (s *Server) wakeRoomLocked(l *line) {
+	now := max(s.pos, s.applying)
 	for r := range l.readers {
-		if r != but {
-			r.wakeLocked()
-		}
+		r.touchLocked(l.nid, now, s.ephemeral)
+		r.wakeLocked()
 	}
 }

@@ -84,22 +84,48 @@ func (c *composer) look(wait bool) (*look, error) {
 	return nil, errChanging()
 }
 
-// lookLocked goes through the reader's rooms.
+// lookLocked goes through the reader's rooms, or when it is known which of them
+// can have changed, through those.
 func (c *composer) lookLocked(out *look) {
-	s, r, from := c.server, c.reader, c.from()
-	for nid, m := range r.rooms {
-		if m.Membership == storage.Join {
-			if l := s.lines[nid]; l != nil && c.mightTellLocked(l, m) {
-				out.joined = append(out.joined, c.viewLocked(l, m))
+	s, r := c.server, c.reader
+	if c.knowsTouchedLocked() {
+		for _, nid := range r.touched {
+			if m := r.rooms[nid]; m != nil {
+				c.lookAtLocked(out, m)
 			}
-			continue
 		}
-		if m.Pos > from && (c.since != nil || c.wantsInitially(m)) {
-			out.elsewhere = append(out.elsewhere, m)
+		for nid := range c.data {
+			if m := r.rooms[nid]; m != nil && !slices.Contains(r.touched, nid) {
+				c.lookAtLocked(out, m)
+			}
+		}
+	} else {
+		for _, m := range r.rooms {
+			c.lookAtLocked(out, m)
 		}
 	}
 	c.ephemeral = s.ephemeral
 	c.presence = s.presenceLocked(c)
+}
+
+// knowsTouchedLocked reports whether all that has changed since is among the
+// rooms that are remembered to have changed.
+func (c *composer) knowsTouchedLocked() bool {
+	r, since := c.reader, c.since
+	return since != nil && !c.req.FullState && len(since.Owed) == 0 &&
+		since.Pos >= r.touchedFrom && since.Boot == c.server.boot && since.Ephemeral >= r.touchedAt
+}
+
+func (c *composer) lookAtLocked(out *look, m *membership) {
+	if m.Membership == storage.Join {
+		if l := c.server.lines[m.Room]; l != nil && c.mightTellLocked(l, m) {
+			out.joined = append(out.joined, c.viewLocked(l, m))
+		}
+		return
+	}
+	if m.Pos > c.from() && (c.since != nil || c.wantsInitially(m)) {
+		out.elsewhere = append(out.elsewhere, m)
+	}
 }
 
 // wantsInitially reports whether a room that the reader has not joined belongs

@@ -128,7 +128,9 @@ func (s *Server) wakeSharersLocked(user id.UserID) {
 	r.wakeLocked()
 	for nid, m := range r.rooms {
 		if l := s.lines[nid]; l != nil && m.Membership == storage.Join {
-			l.wakeLocked(r)
+			for other := range l.readers {
+				other.wakeLocked()
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package syncapi
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,9 +27,15 @@ type reader struct {
 	newest  storage.Position // of the memberships that are known
 	changed storage.Position // nothing about the user changed after this
 	rooms   map[storage.RoomNID]*membership
-	wake    chan struct{} // closed when something may have changed; nil when nobody waits
-	waiting int           // requests under way
-	used    time.Time
+	// touched are the rooms in which something may have changed after
+	// touchedFrom, or after the ephemeral counter was at touchedAt: so that an
+	// answer need not look at every room.
+	touched     []storage.RoomNID
+	touchedFrom storage.Position
+	touchedAt   int64
+	wake        chan struct{} // closed when something may have changed; nil when nobody waits
+	waiting     int           // requests under way
+	used        time.Time
 
 	mu         sync.Mutex
 	ignored    map[id.UserID]bool // guarded by mu
@@ -64,6 +71,21 @@ func (r *reader) changedLocked(at storage.Position, all bool) {
 		r.stale = somewhat
 	}
 	r.wakeLocked()
+}
+
+// maxTouched bounds how many rooms are remembered to have changed.
+const maxTouched = 64
+
+// touchLocked remembers that something of a room may have changed; now is the
+// position up to which the index will stand when everything is remembered.
+func (r *reader) touchLocked(room storage.RoomNID, now storage.Position, ephemeral int64) {
+	if slices.Contains(r.touched, room) {
+		return
+	}
+	if len(r.touched) >= maxTouched {
+		r.touched, r.touchedFrom, r.touchedAt = r.touched[:0], now, ephemeral
+	}
+	r.touched = append(r.touched, room)
 }
 
 func (r *reader) wakeLocked() {
@@ -170,6 +192,7 @@ func (s *Server) read(ctx context.Context, user id.UserID, stale staleness, upto
 func (s *Server) adoptLocked(r *reader, got *reading, all bool, pos storage.Position) {
 	if all || r.rooms == nil {
 		r.rooms = make(map[storage.RoomNID]*membership, len(got.members))
+		r.touched, r.touchedFrom, r.touchedAt = nil, s.pos, s.ephemeral
 	}
 	for _, m := range got.members {
 		old := r.rooms[m.Room]
@@ -179,6 +202,7 @@ func (s *Server) adoptLocked(r *reader, got *reading, all bool, pos storage.Posi
 		}
 		r.rooms[m.Room] = now
 		r.newest = max(r.newest, m.Pos)
+		r.touchLocked(m.Room, s.pos, s.ephemeral)
 	}
 	s.adoptReceiptsLocked(r, got.receipts)
 	if all {
@@ -210,6 +234,7 @@ func (s *Server) adoptReceiptsLocked(r *reader, receipts []*storage.Receipt) {
 			}
 		}
 		r.rooms[read.Room] = now
+		r.touchLocked(read.Room, s.pos, s.ephemeral)
 	}
 }
 

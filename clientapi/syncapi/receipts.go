@@ -205,7 +205,7 @@ func (s *Server) receiptsChangedLocked(l *line, c *storage.Applied) {
 		l.receiptFrom = l.receipts[over-1].Pos
 		l.receipts = l.receipts[over:]
 	}
-	l.wakeLocked(nil)
+	s.wakeRoomLocked(l)
 }
 
 // maxReceipts bounds the receipts of a room in one answer that tells all.

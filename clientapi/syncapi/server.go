@@ -58,6 +58,7 @@ type Server struct {
 
 	mu         sync.Mutex
 	pos        storage.Position          // how far the index has followed the log; guarded by mu
+	applying   storage.Position          // of the commit that is being applied; guarded by mu
 	lines      map[storage.RoomNID]*line // guarded by mu
 	readers    map[int64]*reader         // by the user's number; guarded by mu
 	names      map[id.UserID]*reader     // the same, by ID; guarded by mu

@@ -109,7 +109,7 @@ func (l *line) typist(user id.UserID) (until time.Time, typing bool) {
 func (s *Server) typingChangedLocked(l *line, now time.Time) {
 	s.ephemeral++
 	l.typingAt, l.typedAt = s.ephemeral, now
-	l.wakeLocked(nil)
+	s.wakeRoomLocked(l)
 }
 
 // sweepTyping ends typing that was not renewed.
