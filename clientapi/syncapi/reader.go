@@ -36,6 +36,8 @@ type reader struct {
 	wake        chan struct{} // closed when something may have changed; nil when nobody waits
 	waiting     int           // requests under way
 	used        time.Time
+	// answered is when the reader was last answered.
+	answered time.Time
 
 	mu         sync.Mutex
 	ignored    map[id.UserID]bool // guarded by mu
@@ -125,6 +127,7 @@ func (s *Server) done(r *reader) {
 	defer s.mu.Unlock()
 	r.waiting--
 	r.used = s.now()
+	s.answeredLocked(r)
 }
 
 // loadAttempts bounds how often a reader is read again because it changed while

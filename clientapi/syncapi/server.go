@@ -68,6 +68,7 @@ type Server struct {
 	presence   map[id.UserID]*presence   // guarded by mu
 	presenceAt int64                     // ephemeral when presence changed last; guarded by mu
 	closed     bool                      // guarded by mu
+	pace       pace                      // guarded by mu
 }
 
 const (

@@ -57,9 +57,14 @@ func (s *Server) Sync(ctx context.Context, req Request) ([]byte, error) {
 	defer s.done(r)
 	s.syncing(req.User, req.Device, req.Presence, true)
 	defer s.syncing(req.User, req.Device, req.Presence, false)
+	wait := req.Timeout > 0 && since != nil && !req.FullState
+	if wait {
+		if err := s.pause(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	deadline := time.NewTimer(min(req.Timeout, maxTimeout))
 	defer deadline.Stop()
-	wait := req.Timeout > 0 && since != nil && !req.FullState
 	for {
 		c := &composer{server: s, ctx: ctx, req: &req, reader: r, filter: f, since: since, now: s.now().UnixMilli()}
 		wake, err := c.compose(wait)
