@@ -16,21 +16,29 @@ import (
 )
 
 // BenchmarkReceive is what a message of a peer costs its receiver, with its
-// request's signature, one message a transaction. Beside the time, which waits
-// for the disk, it reports the processor's, in
-// signatures.
+// share of the request's signature. Beside the time, which waits for the disk,
+// it reports the processor's, in signatures.
 func BenchmarkReceive(b *testing.B) {
+	for _, n := range []int{1, 50} {
+		b.Run(fmt.Sprint(n, " in a transaction"), func(b *testing.B) { benchmarkReceive(b, n) })
+	}
+}
+
+func benchmarkReceive(b *testing.B, each int) {
 	m := meet(newWorld(b, sqlite(b)), "12", nil)
 	router, err := web.New(web.Options{Peers: m.keys.Authenticate, MaxDepth: 600}, m.api.Routes()...)
 	if err != nil {
 		b.Fatal(err)
 	}
 	last := m.join.Ref()
-	requests := make([]*http.Request, b.N)
+	requests := make([]*http.Request, (b.N+each-1)/each)
 	for i := range requests {
-		pdu := m.peer.message(m.agency, m.room, m.user, "hello", last)
-		last = pdu.Ref()
-		body, err := json.Marshal(map[string]any{"origin": m.peer.name, "origin_server_ts": 1, "pdus": raws(pdu)})
+		var pdus []*event.PDU
+		for range each {
+			pdus = append(pdus, m.peer.message(m.agency, m.room, m.user, "hello", last))
+			last = pdus[len(pdus)-1].Ref()
+		}
+		body, err := json.Marshal(map[string]any{"origin": m.peer.name, "origin_server_ts": 1, "pdus": raws(pdus...)})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -51,7 +59,7 @@ func BenchmarkReceive(b *testing.B) {
 			b.Fatalf("answered %d %s", answer.Code, answer.Body)
 		}
 	}
-	spent := float64(processorTime(b)-before) / float64(b.N)
+	spent := float64(processorTime(b)-before) / float64(len(requests)*each)
 	b.ReportMetric(spent/signature(b), "signatures/op")
 }
 

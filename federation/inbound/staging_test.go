@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,6 +76,33 @@ func TestStagedUntilTheGapIsFilled(t *testing.T) {
 			t.Errorf("the next event is answered %q, %v", text, ok)
 		}
 	})
+}
+
+// A transaction takes a bounded time, however slow those are who should help
+// with it.
+func TestPatience(t *testing.T) {
+	w := newWorld(t, sqlite(t))
+	m := meet(w, "12", func(o *inbound.Options) { o.Patience = 50 * time.Millisecond })
+	chain := m.says("missing", "second")
+	hang := make(chan struct{})
+	ended := sync.OnceFunc(func() { close(hang) })
+	t.Cleanup(ended)
+	w.mu.Lock()
+	m.peer.answer = func(_ http.ResponseWriter, r *http.Request) bool {
+		select {
+		case <-hang:
+		case <-r.Context().Done():
+		}
+		return false
+	}
+	w.mu.Unlock()
+	r := m.peer.send(m.agency, "t1", raws(chain[1]))
+	if _, said := errorOf(r, chain[1].ID()); r.status != http.StatusOK || said {
+		t.Fatalf("answered %d %s", r.status, r.Raw)
+	}
+	ended()
+	m.peer.gives(chain[0])
+	m.hears(m.room, chain[1].ID())
 }
 
 // What one peer staged does not hold up what another sends to the same room.

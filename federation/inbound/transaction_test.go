@@ -12,6 +12,7 @@ import (
 	"entente/federation/inbound"
 	"entente/federation/keys"
 	"entente/internal/fault"
+	"entente/internal/web"
 	"entente/roomserver"
 	"entente/roomserver/event"
 	"entente/storage"
@@ -193,6 +194,15 @@ func TestRepeatedTransactions(t *testing.T) {
 			stored, err := m.db.Latest().ReceivedTransaction(t.Context(), m.peer.name, "t1")
 			return err == nil && string(stored) == first.Raw
 		})
+		router, err := web.New(web.Options{Peers: m.keys.Authenticate}, // after a restart
+			inbound.New(inbound.Options{DB: m.db, Rooms: m.rooms, Keys: m.keys}).Routes()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.listen(m.name, router)
+		if r := m.peer.send(m.agency, "t1", raws(pdus[1])); r.Raw != first.Raw {
+			t.Errorf("after a restart the transaction is answered %s", r.Raw)
+		}
 		var wg sync.WaitGroup
 		for range 5 { // at the same time
 			wg.Go(func() {
