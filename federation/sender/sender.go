@@ -28,6 +28,7 @@ import (
 
 	"entente/federation/client"
 	"entente/governance"
+	"entente/internal/fault"
 	"entente/storage"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,8 +41,10 @@ type Options struct {
 	// Send pushes a transaction to a server, and answers what the server says
 	// about events that it refused: client.Client's.
 	Send func(ctx context.Context, server string, t client.Transaction) (refused map[id.EventID]string, err error)
-	// Allow is asked before anything is sent to a server; its error stops it,
-	// and what the server lacked by then it will not get. Nil allows everything.
+	// Allow is asked before anything is sent to a server. An error of kind
+	// Forbidden stops it, and what the server lacked by then it will not get; any
+	// other error, or a governance.Refusal by RuleStale, only stops it for now.
+	// Nil allows everything.
 	Allow func(server string) error
 	// AllowEDU is asked about ephemeral data of a type; what it refuses is left
 	// out. Nil allows everything.
@@ -58,7 +61,7 @@ type Options struct {
 	// Idle is how long a worker waits for something to do before it ends; five
 	// minutes when zero.
 	Idle time.Duration
-	// MaxInFlight bounds the transactions under way; 256 when zero.
+	// MaxInFlight bounds the transactions under way; 512 when zero.
 	MaxInFlight int
 }
 
@@ -66,7 +69,7 @@ const (
 	defaultFirstBackoff   = time.Second
 	defaultLongestBackoff = time.Hour
 	defaultIdle           = 5 * time.Minute
-	defaultInFlight       = 256
+	defaultInFlight       = 512
 
 	// flushEvery is how often cursors are persisted: what was sent in the time
 	// before a crash is sent again, and known there.
@@ -307,8 +310,10 @@ func (s *Sender) permission(server string) permission {
 		return permitted
 	case errors.As(err, &refusal) && refusal.Rule == governance.RuleStale:
 		return undecided
+	case fault.Is(err, fault.Forbidden):
+		return forbidden
 	}
-	return forbidden
+	return undecided
 }
 
 // backoff is the pause after a number of failures, with a jitter of a quarter,

@@ -6,13 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"entente/federation/client"
 	"entente/federation/sender"
+	"entente/governance"
 	"entente/internal/fault"
 	"entente/roomserver/event"
 	"entente/storage"
@@ -392,6 +395,43 @@ func TestPolicy(t *testing.T) {
 		n.has(t, "b", "0", "1", "2", "3")
 		n.has(t, "a", "0", "3")
 	})
+}
+
+// A policy that is not known at the moment stops a destination, and costs it
+// nothing.
+func TestUndecidedPolicy(t *testing.T) {
+	db, n := storagetest.Open(t, storagetest.SQLite(t)), newNetwork()
+	r := newRoom(t, db)
+	var asked, stale atomic.Int64
+	stale.Store(1)
+	start(t, db, n, func(o *sender.Options) {
+		o.Allow = func(string) error {
+			asked.Add(1)
+			switch stale.Load() {
+			case 1:
+				return &governance.Refusal{Rule: governance.RuleStale}
+			case 2:
+				return errors.New("the policy could not be read")
+			}
+			return nil
+		}
+	})
+	for i := range 4 {
+		r.send(fmt.Sprint(i), "a")
+	}
+	for reason := range int64(2) {
+		before := asked.Load()
+		stale.Store(reason + 1)
+		for i := range 5 {
+			r.send(fmt.Sprint(reason, "/", i), "a") // wakes the worker
+		}
+		for asked.Load() == before {
+			runtime.Gosched()
+		}
+	}
+	stale.Store(0)
+	r.send("last", "a")
+	n.wait(t, "all of them", func() bool { return len(n.taken["a"]) == 15 })
 }
 
 // An event that a peer does not take, whatever is sent with it, does not hold
