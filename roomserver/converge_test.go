@@ -100,14 +100,19 @@ func (w *world) post(from *agency, room id.RoomID) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	events, err := from.db.Latest().EventsAfter(w.t.Context(), info, from.sent)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, e := range events {
-		from.sent = max(from.sent, e.Pos)
-		for _, to := range e.Destinations.Names() {
-			w.agencies[to].inbox = append(w.agencies[to].inbox, e.PDU)
+	for {
+		events, err := from.db.Latest().EventsAfter(w.t.Context(), info, from.sent)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if len(events) == 0 {
+			return
+		}
+		for _, e := range events {
+			from.sent = max(from.sent, e.Pos)
+			for _, to := range e.Destinations.Names() {
+				w.agencies[to].inbox = append(w.agencies[to].inbox, e.PDU)
+			}
 		}
 	}
 }

@@ -184,12 +184,36 @@ type View struct {
 
 // View runs fn on one snapshot of the database.
 func (db *DB) View(ctx context.Context, fn func(v *View) error) error {
-	return db.driver.view(ctx, func(q querier) error { return fn(&View{db, q}) })
+	return db.driver.view(ctx, func(q querier) error { return fn(&View{db, counted{q, db.metrics.rowsRead}}) })
 }
 
 // Latest is a View whose every statement reads the latest state: right where
 // one statement is all there is, and cheaper.
-func (db *DB) Latest() *View { return &View{db, db.driver} }
+func (db *DB) Latest() *View { return &View{db, counted{db.driver, db.metrics.rowsRead}} }
+
+// counted counts the rows that views read.
+type counted struct {
+	querier
+	read prometheus.Counter
+}
+
+func (c counted) query(ctx context.Context, sql string, args []any) (rows, error) {
+	r, err := c.querier.query(ctx, sql, args)
+	return countedRows{r, c.read}, err
+}
+
+type countedRows struct {
+	rows
+	read prometheus.Counter
+}
+
+func (r countedRows) Next() bool {
+	more := r.rows.Next()
+	if more {
+		r.read.Inc()
+	}
+	return more
+}
 
 // Stage writes rows in an unclocked transaction of their own: what nobody can
 // see yet.

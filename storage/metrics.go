@@ -11,6 +11,7 @@ type metrics struct {
 	commits   *prometheus.CounterVec // outcome: written, lost, failed
 	groupSize prometheus.Histogram
 	groupTime prometheus.Histogram
+	rowsRead  prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -26,8 +27,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 	}
+	m.rowsRead = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "entente_storage_rows_read_total", Help: "Rows that were read, by anything but the committer.",
+	})
 	if reg != nil {
-		reg.MustRegister(m.commits, m.groupSize, m.groupTime)
+		reg.MustRegister(m.commits, m.groupSize, m.groupTime, m.rowsRead)
 	}
 	return m
 }

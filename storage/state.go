@@ -77,7 +77,7 @@ func (db *DB) StateSource() StateSource { return StateSource{db} }
 // Rows reads rows of a room's state map.
 func (s StateSource) Rows(ctx context.Context, room int64, ids []int64) ([]state.Row, error) {
 	out := make([]state.Row, 0, len(ids))
-	err := each(ctx, s.db.driver, selectNodes, []any{room, ids}, func(r rowScanner) error {
+	err := each(ctx, s.db.Latest().q, selectNodes, []any{room, ids}, func(r rowScanner) error {
 		var row state.Row
 		err := r.Scan(&row.ID, &row.Data)
 		out = append(out, row)
