@@ -90,14 +90,18 @@ func (a *agency) act(info *storage.RoomInfo, random *rand.Rand) {
 // up to its current state, and gives them every event once.
 func TestWhatIsToldAddsUp(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, o storage.Options) {
-		a := newAgency(t, o)
+		nodes := []*agency{newAgency(t, o)}
+		if o.Postgres != "" { // a second node tells what the first one writes
+			nodes = append(nodes, newAgency(t, o))
+		}
 		for seed := range uint64(12) {
-			addUp(t, a, rand.New(rand.NewPCG(seed, 5)))
+			addUp(t, nodes, rand.New(rand.NewPCG(seed, 5)))
 		}
 	})
 }
 
-func addUp(t *testing.T, a *agency, random *rand.Rand) {
+func addUp(t *testing.T, nodes []*agency, random *rand.Rand) {
+	a := nodes[0]
 	info := a.create("@alice:test")
 	a.join(info, "@bob:test")
 	for _, user := range []string{"@x:far", "@y:far"} {
@@ -107,11 +111,12 @@ func addUp(t *testing.T, a *agency, random *rand.Rand) {
 	for _, after := range []string{"", "state_after"} {
 		for _, limit := range []int{2, 100} {
 			filter := fmt.Sprintf(`{"room":{"rooms":["%s"],"timeline":{"limit":%d}}}`, info.ID, limit)
-			devices = append(devices,
-				&device{agency: a, server: a.sync, user: "@alice:test", filter: filter, after: after},
-				&device{agency: a, server: a.slow, user: "@alice:test", filter: filter, after: after},
-				&device{agency: a, server: a.sync, user: "@bob:test", filter: filter, after: after},
-				&device{agency: a, server: a.slow, user: "@bob:test", filter: filter, after: after})
+			for _, user := range []id.UserID{"@alice:test", "@bob:test"} {
+				for _, n := range nodes {
+					devices = append(devices, &device{agency: n, server: n.sync, user: user, filter: filter, after: after})
+				}
+				devices = append(devices, &device{agency: a, server: a.slow, user: user, filter: filter, after: after})
+			}
 		}
 	}
 	begun := make([]storage.Position, len(devices))
@@ -121,6 +126,7 @@ func addUp(t *testing.T, a *agency, random *rand.Rand) {
 			if random.IntN(4) != 0 {
 				continue
 			}
+			d.follow(a)
 			if d.since == "" {
 				begun[i] = a.db.Applied()
 			}
@@ -132,6 +138,7 @@ func addUp(t *testing.T, a *agency, random *rand.Rand) {
 	a.join(info, "@bob:test") // who comes and goes, and misses what is said meanwhile
 	want := a.current(info)
 	for i, d := range devices {
+		d.follow(a)
 		if d.since == "" {
 			begun[i] = a.db.Applied()
 		}
