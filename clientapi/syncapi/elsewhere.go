@@ -1,6 +1,7 @@
 package syncapi
 
 import (
+	"entente/internal/fault"
 	"entente/roomserver/event"
 	"entente/storage"
 )
@@ -42,6 +43,9 @@ func (c *composer) appendStripped(part []byte, m *membership, info *storage.Room
 		return append(append(part, m.Stripped...), `}}`...), nil
 	}
 	root, err := c.server.rooms.CurrentRoot(c.ctx, info)
+	if fault.Is(err, fault.NotFound) { // nobody told us anything of it
+		return append(part, `[]}}`...), nil
+	}
 	if err != nil {
 		return nil, err
 	}

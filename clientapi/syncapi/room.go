@@ -59,8 +59,8 @@ func (c *composer) roomParts(v *view, info *storage.RoomInfo, arrived bool) ([]b
 // then they get it as if for the first time.
 func (c *composer) arrived(v *view, info *storage.RoomInfo) (bool, error) {
 	from := c.from()
-	if v.Pos <= from {
-		return false, nil
+	if c.since == nil || v.Pos <= from {
+		return c.since == nil, nil
 	}
 	for next := v.Event; next != 0; {
 		found, err := c.server.rooms.Events(c.ctx, info, []event.NID{next})
