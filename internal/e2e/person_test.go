@@ -210,3 +210,9 @@ func (p *person) history(room id.RoomID, page int) []*event.Event {
 		from = res.End
 	}
 }
+
+// saying is say, for those who wait for it.
+func (p *person) saying(room id.RoomID, text string) []id.EventID {
+	p.t.Helper()
+	return []id.EventID{p.say(room, text)}
+}
