@@ -40,6 +40,7 @@ var atlas = []place{
 	{path: "internal/dial", why: "plumbing has no domain"},
 	{path: "internal/lru", why: "plumbing has no domain"},
 	{path: "internal/spectest", why: "it reads the specification's files and knows nothing of the server that it judges"},
+	{path: "internal/e2e", why: "it is tests only, of processes: it needs no package to know of them"},
 	{path: "internal/web", may: []string{"internal/fault"}, why: "plumbing of all transports, which has no domain and no storage"},
 	{path: "config", why: "components take the few settings that they need, not the configuration: only cmd joins the two"},
 

@@ -16,7 +16,7 @@ const (
 	maxPending = 256
 	// elsewhere is how long a destination is left to the node that has it
 	// before this one asks again.
-	elsewhere = 30 * time.Second
+	elsewhere = 3 * time.Second
 	// databaseRetry is the pause after the database, or the policy, failed.
 	databaseRetry = time.Second
 	// contactPause is how many first backoffs must lie between an attempt and

@@ -75,8 +75,8 @@ const (
 	// before a crash is sent again, and known there.
 	flushEvery = 5 * time.Second
 	// takeOverEvery is how often destinations are looked for that no node serves.
-	takeOverEvery = 30 * time.Second
-	leaseTime     = time.Minute
+	takeOverEvery = 5 * time.Second
+	leaseTime     = 15 * time.Second
 	renewEvery    = leaseTime / 3
 	lastFlush     = 10 * time.Second
 )

@@ -52,6 +52,7 @@ type agency struct {
 // federate, on every kind of database.
 func onBothDatabases(t *testing.T, test func(t *testing.T, north, south *agency)) {
 	t.Helper()
+	t.Parallel() // much of it is waiting
 	for kind, database := range map[string]func(testing.TB) storage.Options{
 		"sqlite": storagetest.SQLite, "postgres": storagetest.Postgres,
 	} {
@@ -231,7 +232,7 @@ func eventually(t *testing.T, what string, holds func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := holds(ctx)

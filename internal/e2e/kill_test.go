@@ -15,12 +15,7 @@ func TestKilledUnderLoad(t *testing.T) {
 	onBothDatabases(t, func(t *testing.T, north, south *agency) {
 		const senders, enough = 8, 150
 		alice, bob := login(t, north, north.Client, "alice"), login(t, south, south.Client, "bob")
-		alice.DefaultHTTPRetries, bob.DefaultHTTPRetries = 0, 0
-		room := alice.createRoom("Harbour", bob.UserID)
-		eventually(t, "Bob can join", func(ctx context.Context) error {
-			_, err := bob.JoinRoomByID(ctx, room)
-			return err
-		})
+		room := shareRoom(t, alice, bob)
 
 		for round := range 2 {
 			acknowledged := sendUntilKilled(t, north, alice, room, fmt.Sprint("round ", round), senders, enough)

@@ -102,17 +102,31 @@ func leaving(t *testing.T, alice, bob *person, room id.RoomID) {
 	}
 }
 
+// shareRoom makes a room of two people who do not sync.
+func shareRoom(t *testing.T, host, guest *person) id.RoomID {
+	t.Helper()
+	room := host.createRoom("Harbour", guest.UserID)
+	eventually(t, "the guest can join", func(ctx context.Context) error {
+		_, err := guest.JoinRoomByID(ctx, room)
+		return err
+	})
+	eventually(t, "the host sees the guest", func(ctx context.Context) error {
+		members, err := host.JoinedMembers(ctx, room)
+		if err == nil && len(members.Joined) != 2 {
+			err = fmt.Errorf("%d members", len(members.Joined))
+		}
+		return err
+	})
+	return room
+}
+
 // A peer that was away gets everything that it missed, in order, when it
 // returns, although its peer was restarted meanwhile.
 func TestAgencyCatchesUp(t *testing.T) {
 	onBothDatabases(t, func(t *testing.T, north, south *agency) {
-		alice, bob := newPerson(t, north, "alice"), login(t, south, south.Client, "bob")
-		room := alice.createRoom("Harbour", bob.UserID)
-		eventually(t, "Bob can join", func(ctx context.Context) error {
-			_, err := bob.JoinRoomByID(ctx, room)
-			return err
-		})
-		alice.awaitMember(room, bob.UserID, event.MembershipJoin)
+		// Neither syncs: their servers will be gone for a while.
+		alice, bob := login(t, north, north.Client, "alice"), login(t, south, south.Client, "bob")
+		room := shareRoom(t, alice, bob)
 
 		south.stop()
 		var said []id.EventID
@@ -134,13 +148,9 @@ func TestAgencyCatchesUp(t *testing.T) {
 // Who was removed while away learns that, and nothing that came after.
 func TestRemovedWhileAway(t *testing.T) {
 	onBothDatabases(t, func(t *testing.T, north, south *agency) {
-		alice, bob := newPerson(t, north, "alice"), login(t, south, south.Client, "bob")
-		room := alice.createRoom("Harbour", bob.UserID)
-		eventually(t, "Bob can join", func(ctx context.Context) error {
-			_, err := bob.JoinRoomByID(ctx, room)
-			return err
-		})
-		alice.awaitMember(room, bob.UserID, event.MembershipJoin)
+		// Neither syncs: their servers will be gone for a while.
+		alice, bob := login(t, north, north.Client, "alice"), login(t, south, south.Client, "bob")
+		room := shareRoom(t, alice, bob)
 
 		south.stop()
 		before := alice.say(room, "one more for Bob")
