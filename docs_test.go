@@ -21,7 +21,7 @@ func TestArchitecturePageIsTrue(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := string(text)
-	for _, quoted := range regexp.MustCompile("`([a-z0-9]+(/[a-z0-9_]+)*(\\.[a-z]+)?)`").FindAllStringSubmatch(page, -1) {
+	for _, quoted := range regexp.MustCompile("`(\\.?[a-z0-9-]+(/[a-z0-9_-]+)*(\\.[a-z]+)?)`").FindAllStringSubmatch(page, -1) {
 		if _, err := os.Stat(quoted[1]); err != nil {
 			t.Errorf("docs/architecture.md names %s, which is not there", quoted[1])
 		}

@@ -13,12 +13,11 @@ import (
 // acknowledged, and its peer gets all of it too.
 func TestKilledUnderLoad(t *testing.T) {
 	onBothDatabases(t, func(t *testing.T, north, south *agency) {
-		const senders, enough = 8, 150
 		alice, bob := login(t, north, north.Client, "alice"), login(t, south, south.Client, "bob")
 		room := shareRoom(t, alice, bob)
 
 		for round := range 2 {
-			acknowledged := sendUntilKilled(t, north, alice, room, fmt.Sprint("round ", round), senders, enough)
+			acknowledged := sendUntilKilled(t, north, alice, room, round)
 			north.start()
 			for _, event := range acknowledged {
 				if _, err := alice.GetEvent(t.Context(), room, event); err != nil {
@@ -46,8 +45,9 @@ func TestKilledUnderLoad(t *testing.T) {
 
 // sendUntilKilled sends from several goroutines at once, kills the server once
 // enough is acknowledged, and returns what was.
-func sendUntilKilled(t *testing.T, at *agency, p *person, room id.RoomID, text string, senders, enough int) []id.EventID {
+func sendUntilKilled(t *testing.T, at *agency, p *person, room id.RoomID, round int) []id.EventID {
 	t.Helper()
+	const senders, enough = 8, 150
 	var (
 		mu           sync.Mutex
 		acknowledged []id.EventID
@@ -57,7 +57,7 @@ func sendUntilKilled(t *testing.T, at *agency, p *person, room id.RoomID, text s
 	for s := range senders {
 		running.Go(func() {
 			for i := 0; ; i++ {
-				sent, err := p.SendText(t.Context(), room, fmt.Sprintf("%s, sender %d, message %d", text, s, i))
+				sent, err := p.SendText(t.Context(), room, fmt.Sprintf("round %d, sender %d, message %d", round, s, i))
 				if err != nil {
 					return // the server is gone
 				}

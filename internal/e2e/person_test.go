@@ -119,19 +119,6 @@ func (p *person) awaitMessages(what string, events []id.EventID) {
 	}
 }
 
-// timeline is what sync showed of a room's messages, in order.
-func (p *person) timeline(room id.RoomID) []id.EventID {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var ids []id.EventID
-	for _, e := range p.seen {
-		if e.RoomID == room && e.Type == event.EventMessage {
-			ids = append(ids, e.ID)
-		}
-	}
-	return ids
-}
-
 // say sends a text and returns its event.
 func (p *person) say(room id.RoomID, text string) id.EventID {
 	p.t.Helper()
