@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -95,16 +97,20 @@ func newAgency(t *testing.T, ca *authority, name string, database storage.Option
 	return a
 }
 
-// freeAddress is an address on loopback that nobody listened on just now. The
-// peers must know it before the server starts, and after it was killed.
+// freeAddress is an address on loopback that nobody listens on. The peers must
+// know it before the server starts, and it must still be free after the server
+// was killed: it lies below the ports that systems give to connections.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // judged is the base URL of a proxy that fails the test when an answer is not
