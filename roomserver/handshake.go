@@ -206,6 +206,9 @@ func (s *Server) accept(ctx context.Context, a accepted) (*storage.Event, error)
 		}
 		_, err = s.update(ctx, r, func(p *proposal) error {
 			p.relay, p.exclude = true, a.origin
+			if err := p.vouch(pdu); err != nil {
+				return err
+			}
 			return p.receive(pdu, noClaim)
 		})
 		if err != nil {
@@ -225,6 +228,24 @@ func (s *Server) accept(ctx context.Context, a accepted) (*storage.Event, error)
 		return nil
 	})
 	return out, err
+}
+
+// vouch refuses a join that names a local user as who authorises it, of a user
+// whom this server would not let in: the template that it gave may have been
+// for another one, and the auth rules do not ask about other rooms.
+//
+// Spec: server-server-api/#restricted-rooms
+func (p *proposal) vouch(pdu *event.PDU) error {
+	by, ok := event.Value(pdu.Content()).Get("join_authorised_via_users_server").Str()
+	if !ok || pdu.Membership() != "join" || !p.server.Local(id.UserID(by)) {
+		return nil
+	}
+	before, err := p.memberEvent(pdu.Sender())
+	if m := membershipOf(before); err != nil || m == storage.Join || m == storage.Invite {
+		return err
+	}
+	_, err = p.authorised(pdu.Sender(), pdu.Content())
+	return cannotAuthorise(err)
 }
 
 // acceptable parses, checks and verifies a peer's membership event, and signs
