@@ -135,22 +135,36 @@ func (w *world) deliver(to *agency, shuffle *rand.Rand) {
 		}
 		slices.Sort(origins)
 		o := origins[shuffle.IntN(len(origins))]
-		pdu := byOrigin[o][0]
-		if byOrigin[o] = byOrigin[o][1:]; len(byOrigin[o]) == 0 {
+		var run []*event.PDU
+		inRun := map[id.EventID]bool{}
+		for range 1 + shuffle.IntN(6) {
+			if len(byOrigin[o]) == 0 {
+				break
+			}
+			pdu := byOrigin[o][0]
+			byOrigin[o] = byOrigin[o][1:]
+			if !w.ready(to, pdu, inRun) { // in the world with a network, the gap would be filled first
+				later = append(later, pdu)
+				continue
+			}
+			run, inRun[pdu.ID()] = append(run, pdu), true
+		}
+		if len(byOrigin[o]) == 0 {
 			delete(byOrigin, o)
 		}
-		if !w.ready(to, pdu) { // in the world with a network, the gap would be filled first
-			later = append(later, pdu)
+		if len(run) == 0 {
 			continue
 		}
-		if err := to.Receive(w.t.Context(), o, pdu); err != nil && !errors.Is(err, ErrNotInRoom) {
-			w.t.Fatalf("%s receives %s %s: %v", to.name, pdu.Type(), pdu.ID(), err)
+		for i, err := range to.ReceiveAll(w.t.Context(), o, run) {
+			if err != nil && !errors.Is(err, ErrNotInRoom) {
+				w.t.Fatalf("%s receives %s %s: %v", to.name, run[i].Type(), run[i].ID(), err)
+			}
 		}
 	}
 	to.inbox = later
 }
 
-func (w *world) ready(at *agency, pdu *event.PDU) bool {
+func (w *world) ready(at *agency, pdu *event.PDU, inRun map[id.EventID]bool) bool {
 	info, err := at.Info(w.t.Context(), pdu.RoomID())
 	if err != nil {
 		w.t.Fatal(err)
@@ -160,12 +174,12 @@ func (w *world) ready(at *agency, pdu *event.PDU) bool {
 		w.t.Fatal(err)
 	}
 	for _, eventID := range append(slices.Clone(pdu.AuthEvents()), pdu.PrevEvents()...) {
-		if known[eventID] == nil {
+		if known[eventID] == nil && !inRun[eventID] {
 			return false
 		}
 	}
 	for _, eventID := range pdu.PrevEvents() {
-		if known[eventID].After == storage.UnknownRoot {
+		if e := known[eventID]; e != nil && e.After == storage.UnknownRoot {
 			return false
 		}
 	}

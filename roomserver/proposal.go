@@ -49,11 +49,13 @@ type proposal struct {
 	audit     []storage.AuditRecord
 	once      *storage.Transaction
 	positions int
-	exclude   string      // the server that sent us the event, which needs no copy
-	refusal   error       // of governance, of an event from a peer
-	past      bool        // the event lies behind a gap of the history
-	relay     bool        // the event was accepted for a server that is not in the room
-	keys      []event.Key // state keys that it numbers
+	exclude   string                        // the server that sent us the event, which needs no copy
+	run       map[id.EventID]*storage.Event // peers' events that it lets in; nil for a single one
+	foreseen  *foreseen                     // what was read for all of the run
+	refusal   error                         // of governance, of an event from a peer
+	past      bool                          // the event lies behind a gap of the history
+	relay     bool                          // the event was accepted for a server that is not in the room
+	keys      []event.Key                   // state keys that it numbers
 	placer    *placer
 }
 

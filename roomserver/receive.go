@@ -64,7 +64,10 @@ func (s *Server) take(ctx context.Context, r *room, origin string, pdu *event.PD
 		return err
 	}
 	_, err = s.update(ctx, r, func(p *proposal) error {
-		p.refusal, p.past = s.policy.receive(origin, pdu), past
+		p.past = past
+		if p.refusal = s.policy.receive(origin, pdu); fault.Is(p.refusal, fault.Unavailable) {
+			return p.refusal
+		}
 		return p.receive(pdu, claimed)
 	})
 	return err
@@ -73,7 +76,7 @@ func (s *Server) take(ctx context.Context, r *room, origin string, pdu *event.PD
 // receive lets an event of a peer into the room. claimed, where it is known, is
 // the state before the event as a peer stated it, for lack of previous events.
 func (p *proposal) receive(pdu *event.PDU, claimed claim) error {
-	known, err := p.server.eventsByID(p.ctx, p.room.info, append(append([]id.EventID{pdu.ID()}, pdu.AuthEvents()...), pdu.PrevEvents()...))
+	known, err := p.citations(pdu)
 	if err != nil {
 		return err
 	}
@@ -93,13 +96,22 @@ func (p *proposal) receive(pdu *event.PDU, claimed claim) error {
 		}
 		in.authEvents = append(in.authEvents, known[a])
 	}
+	if len(p.run) > 0 && in.meetsForks() {
+		return errForks
+	}
 	if err := in.stateBefore(claimed); err != nil {
 		return err
 	}
 	if err := in.judge(); err != nil {
 		return err
 	}
-	return in.enter()
+	if err := in.enter(); err != nil {
+		return err
+	}
+	if p.run != nil {
+		p.run[pdu.ID()] = in.event
+	}
+	return nil
 }
 
 // incoming is a peer's event on its way into the room.
@@ -206,7 +218,7 @@ func (in *incoming) enter() error {
 			return err
 		}
 	}
-	citers, err := in.server.db.Latest().Citers(in.ctx, e.Room, e.PDU.ID())
+	cited, err := in.isCited(e)
 	if err != nil {
 		return err
 	}
@@ -215,11 +227,11 @@ func (in *incoming) enter() error {
 			in.write = append(in.write, &storage.MissingPrev{Room: e.Room, EventID: eventID, CitedBy: e.NID})
 		}
 	}
-	if len(citers) > 0 {
+	if cited {
 		in.write = append(in.write, &storage.FoundPrev{Room: e.Room, EventID: e.PDU.ID()})
 	}
 	e.Destinations = in.relayTo()
-	if e.Status != storage.Accepted || len(citers) > 0 || in.past {
+	if e.Status != storage.Accepted || cited || in.past {
 		in.beside()
 		return nil
 	}
@@ -282,6 +294,9 @@ func (in *incoming) atEnd() error {
 
 // redactedAlready applies a redaction that arrived before its target.
 func (in *incoming) redactedAlready(e *storage.Event) error {
+	if !in.mayBeRedacted(e) {
+		return nil
+	}
 	found, err := in.server.db.Latest().RedactionsOf(in.ctx, in.room.info, e.PDU.ID())
 	if err != nil {
 		return err

@@ -44,3 +44,29 @@ func (v *View) Citers(ctx context.Context, room RoomNID, eventID id.EventID) (ou
 	})
 	return out, err
 }
+
+const (
+	selectCited    = `SELECT DISTINCT event_id FROM missing_prev WHERE room = $1 AND event_id = ANY($2)`
+	selectRedacted = `SELECT DISTINCT redacts FROM event WHERE room = $1 AND redacts = ANY($2) AND status = 1`
+)
+
+// Cited tells which of the events were missing, and are cited.
+func (v *View) Cited(ctx context.Context, room RoomNID, events []id.EventID) (map[id.EventID]bool, error) {
+	return v.among(ctx, selectCited, int64(room), texts(events))
+}
+
+// Redacted tells which of the events accepted redactions name.
+func (v *View) Redacted(ctx context.Context, room RoomNID, events []id.EventID) (map[id.EventID]bool, error) {
+	return v.among(ctx, selectRedacted, int64(room), texts(events))
+}
+
+func (v *View) among(ctx context.Context, sql string, args ...any) (map[id.EventID]bool, error) {
+	out := map[id.EventID]bool{}
+	err := each(ctx, v.q, sql, args, func(r rowScanner) error {
+		var eventID string
+		err := r.Scan(&eventID)
+		out[id.EventID(eventID)] = true
+		return err
+	})
+	return out, err
+}

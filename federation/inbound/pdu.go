@@ -157,6 +157,25 @@ type batch struct {
 	err  error
 }
 
+// receiveRun lets events of one room in, those that are well signed; the errors
+// are parallel to the events.
+func (s *Server) receiveRun(ctx context.Context, origin string, events []received) []error {
+	errs := make([]error, len(events))
+	var pdus []*event.PDU
+	var at []int
+	for i, e := range events {
+		if errs[i] = e.err; e.err == nil {
+			pdus, at = append(pdus, e.pdu), append(at, i)
+		}
+	}
+	if len(pdus) > 0 {
+		for n, err := range s.rooms.ReceiveAll(ctx, origin, pdus) {
+			errs[at[n]] = err
+		}
+	}
+	return errs
+}
+
 // receiveRoom processes events of one room in order, until one must wait:
 // then those behind it wait too, as they do behind events that wait already.
 // bounded ends when time is up.
@@ -166,15 +185,12 @@ func (s *Server) receiveRoom(ctx, bounded context.Context, origin string, events
 	if err != nil {
 		return batch{err: err}
 	}
-	for i, e := range events {
-		if waits {
-			b.left = events[i:]
-			return b
-		}
-		err := e.err
-		if err == nil {
-			err = s.rooms.Receive(bounded, origin, e.pdu)
-		}
+	if waits {
+		b.left = events
+		return b
+	}
+	for i, err := range s.receiveRun(bounded, origin, events) {
+		e := events[i]
 		switch {
 		case err == nil:
 			s.metrics.pdus.WithLabelValues("processed").Inc()
