@@ -77,7 +77,7 @@ func (e *LogEntry) Touched(fn func(s Subject, at Position)) {
 
 const (
 	insertLog = `INSERT INTO log (pos, first, prev, node, at, subjects) VALUES ($1, $2, $3, $4, $5, $6)`
-	selectLog = `SELECT pos, first, prev, subjects FROM log WHERE pos > $1 AND pos <= $2 ORDER BY pos LIMIT 500`
+	selectLog = `SELECT pos, first, prev, node, subjects FROM log WHERE pos > $1 AND pos <= $2 ORDER BY pos LIMIT 500`
 	trimLog   = `DELETE FROM log WHERE at < $1 AND pos < $2 RETURNING 1`
 )
 
@@ -122,6 +122,7 @@ type follower struct {
 	followers []func(*LogEntry) // guarded by mu
 	waiting   chan struct{}     // closed and replaced when applied moves; guarded by mu
 	trimmed   time.Time         // guarded by mu
+	orphaned  Position          // own entries up to here are applied from the database; guarded by mu
 }
 
 func newFollower(db *DB) *follower { return &follower{db: db, waiting: make(chan struct{})} }
@@ -198,12 +199,13 @@ func (f *follower) loop(ctx context.Context) {
 func (f *follower) committed(ctx context.Context, e *LogEntry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for e.Prev != f.position() {
-		if f.position() >= e.Last { // the poll was faster
+	for at := Position(-1); e.Prev != f.position() && at != f.position(); {
+		if at = f.position(); at >= e.Last {
 			return
 		}
 		if err := f.readLocked(ctx, e.Prev); err != nil {
 			f.db.log.Warn("reading the log failed; the poll will apply it", "error", err)
+			f.orphaned = e.Last
 			return
 		}
 	}
@@ -213,14 +215,20 @@ func (f *follower) committed(ctx context.Context, e *LogEntry) {
 func (f *follower) position() Position { return Position(f.applied.Load()) }
 
 // readLocked applies what the database's log has beyond the applied position,
-// up to and including until.
+// up to and including until. It stops before an entry of this node: the
+// committer, which has just written it, applies it with its attachments.
 func (f *follower) readLocked(ctx context.Context, until Position) error {
 	var entries []*LogEntry
+	own := false
 	err := each(ctx, f.db.driver, selectLog, []any{f.applied.Load(), int64(until)}, func(r rowScanner) error {
 		e := &LogEntry{Commits: make([]Applied, 1)}
 		var packed []byte
-		if err := r.Scan((*int64)(&e.Last), (*int64)(&e.First), (*int64)(&e.Prev), &packed); err != nil {
+		var node string
+		if err := r.Scan((*int64)(&e.Last), (*int64)(&e.First), (*int64)(&e.Prev), &node, &packed); err != nil {
 			return err
+		}
+		if own = own || node == f.db.node && e.Last > f.orphaned; own {
+			return nil
 		}
 		touched, err := unpackSubjects(packed)
 		e.Commits[0] = Applied{First: e.First, Last: e.Last, Touched: touched}
