@@ -181,3 +181,37 @@ func TestPresence(t *testing.T) {
 		bob.put("/presence/"+esc(alice.user)+"/status", object{"presence": "online"}).refused(403, "M_FORBIDDEN")
 	})
 }
+
+// What is unread stays counted when there is much of it.
+func TestManyUnread(t *testing.T) {
+	each(t, func(w *world) {
+		if testing.Short() {
+			t.Skip("it sends many messages")
+		}
+		alice, bob := w.person("alice"), w.person("bob")
+		roomID := alice.create(object{"preset": "public_chat"})
+		bob.post("/join/"+esc(roomID), object{}).ok()
+		d := bob.device()
+		d.sync()
+		const many = 650 // more than are remembered one by one
+		var last id.EventID
+		for range many {
+			last = alice.say(roomID, "x")
+		}
+		unread := func(d *device) any { return dig(d.joined(roomID), "unread_notifications", "notification_count") }
+		d.sync()
+		late := bob.device()
+		late.sync()
+		if unread(d) != float64(many) || unread(late) != float64(many) {
+			t.Errorf("%v and %v unread, want %d", unread(d), unread(late), many)
+		}
+		alice.say(roomID, "one more")
+		if d.sync(); unread(d) != many+1.0 {
+			t.Errorf("%v unread, want %d", unread(d), many+1)
+		}
+		bob.post(room(roomID)+"/receipt/m.read/"+esc(last), object{}).ok()
+		if d.sync(); unread(d) != 1.0 {
+			t.Errorf("%v unread after reading, want 1", unread(d))
+		}
+	})
+}

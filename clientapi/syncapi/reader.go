@@ -39,11 +39,13 @@ type reader struct {
 	// answered is when the reader was last answered.
 	answered time.Time
 
+	counting sync.Mutex
+	unread   map[storage.RoomNID]*unread // guarded by counting
+
 	mu         sync.Mutex
 	ignored    map[id.UserID]bool // guarded by mu
 	ignoredAt  storage.Position   // as of when ignored was read; guarded by mu
 	rules      *ruleset           // guarded by mu
-	unread     map[storage.RoomNID]*unread
 	shownNames map[storage.RoomNID]shownName
 }
 

@@ -19,6 +19,9 @@ const relThread = "m.thread"
 // begins; of what is older, those count that the default rules notify of.
 const unreadScan = 300
 
+// maxUnread bounds the notifications that are remembered one by one.
+const maxUnread = 2 * unreadScan
+
 // unread is what a reader has not read of a room. Counting is never stored: it
 // begins when the reader first asks, and goes on with each event that they get.
 type unread struct {
@@ -27,9 +30,9 @@ type unread struct {
 	// it has come.
 	low, upto storage.Position
 	// items are the notifications after oldest, in order; older counts those
-	// between low and oldest.
+	// between low and oldest, whatever their thread.
 	items  []notification
-	older  int64
+	older  counts
 	oldest storage.Position
 }
 
@@ -133,24 +136,24 @@ func (k *counter) count() (map[string]counts, error) {
 	for _, r := range k.view.read {
 		k.marks[r.Thread] = max(k.marks[r.Thread], r.Read)
 	}
-	k.reader.mu.Lock()
+	k.reader.counting.Lock() // the user's devices count together
+	defer k.reader.counting.Unlock()
 	u := k.reader.unread[k.view.Room]
-	k.reader.mu.Unlock()
-	if u != nil {
-		again := *u // several devices may count at once
-		u = &again
-	}
-	if u == nil || u.rules != rules || u.older > 0 && k.marks[""] > u.low || u.upto < k.view.Pos && k.arrivedAfter(u.upto) {
+	if u == nil || u.rules != rules || u.older.notify > 0 && k.marks[""] > u.low || u.upto < k.view.Pos && k.arrivedAfter(u.upto) {
 		u, err = k.begin(rules)
 	} else {
-		err = k.extend(u)
+		u, err = k.extend(u)
 	}
 	if err != nil {
+		delete(k.reader.unread, k.view.Room) // it may be counted in part
 		return nil, err
 	}
 	k.prune(u)
-	k.keep(u)
-	out := map[string]counts{mainThread: {notify: u.older}}
+	if k.reader.unread == nil {
+		k.reader.unread = map[storage.RoomNID]*unread{}
+	}
+	k.reader.unread[k.view.Room] = u
+	out := map[string]counts{mainThread: u.older}
 	for _, n := range u.items {
 		t := out[n.thread]
 		t.notify++
@@ -160,17 +163,6 @@ func (k *counter) count() (map[string]counts, error) {
 		out[n.thread] = t
 	}
 	return out, nil
-}
-
-func (k *counter) keep(u *unread) {
-	k.reader.mu.Lock()
-	defer k.reader.mu.Unlock()
-	if k.reader.unread == nil {
-		k.reader.unread = map[storage.RoomNID]*unread{}
-	}
-	if old := k.reader.unread[k.view.Room]; old == nil || old.upto <= u.upto {
-		k.reader.unread[k.view.Room] = u
-	}
 }
 
 // arrivedAfter reports whether the reader joined the room after a position.
@@ -222,30 +214,32 @@ func (k *counter) begin(rules *accounts.PushRules) (*unread, error) {
 	}
 	if more && !spoke {
 		u.oldest = events[0].Pos - 1
-		u.older, err = k.server.db.Latest().UnreadCount(k.ctx, k.view.Room, k.req.User, u.low, u.oldest)
+		u.older.notify, err = k.server.db.Latest().UnreadCount(k.ctx, k.view.Room, k.req.User, u.low, u.oldest)
 	}
 	return u, err
 }
 
-// extend counts what came since.
-func (k *counter) extend(u *unread) error {
+// extend counts what came since; if that is much, it begins again.
+func (k *counter) extend(u *unread) (*unread, error) {
 	if k.until <= u.upto {
-		return nil
+		return u, nil
 	}
 	if k.view.pos > u.upto {
-		events, _, err := k.latest(u.upto)
+		events, more, err := k.latest(u.upto)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		u.items = slices.Clip(u.items)
+		if more {
+			return k.begin(u.rules)
+		}
 		for _, e := range events {
 			if _, err := k.judge(u, e); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
 	u.upto = k.until
-	return nil
+	return u, nil
 }
 
 // latest are the latest events after low, in order; more says that there are
@@ -274,9 +268,9 @@ func (k *counter) judge(u *unread, e *storage.Event) (spoke bool, err error) {
 			return false, nil
 		}
 		thread := threadOf(e)
-		u.items = slices.DeleteFunc(slices.Clone(u.items), func(n notification) bool { return n.thread == thread })
+		u.items = slices.DeleteFunc(u.items, func(n notification) bool { return n.thread == thread })
 		if thread == mainThread {
-			u.older = 0
+			u.older = counts{}
 		}
 		return true, nil
 	}
@@ -294,12 +288,25 @@ func (k *counter) judge(u *unread, e *storage.Event) (spoke bool, err error) {
 func (k *counter) prune(u *unread) {
 	whole := k.marks[""]
 	isRead := func(n notification) bool { return n.pos <= max(whole, k.marks[n.thread]) }
-	if slices.ContainsFunc(u.items, isRead) {
-		u.items = slices.DeleteFunc(slices.Clone(u.items), isRead)
-	}
+	u.items = slices.DeleteFunc(u.items, isRead)
 	if max(whole, k.marks[mainThread]) >= u.oldest {
-		u.older = 0
+		u.older = counts{}
 	}
+	if len(u.items) > maxUnread {
+		u.fold(len(u.items) - maxUnread/2)
+	}
+}
+
+// fold counts the first n notifications as older ones.
+func (u *unread) fold(n int) {
+	for _, item := range u.items[:n] {
+		u.older.notify++
+		if item.highlight {
+			u.older.highlight++
+		}
+	}
+	u.oldest = u.items[n-1].pos
+	u.items = slices.Delete(u.items, 0, n)
 }
 
 // compiled are the rules, ready to decide by.
