@@ -232,8 +232,7 @@ func (in *incoming) enter() error {
 	}
 	e.Destinations = in.relayTo()
 	if e.Status != storage.Accepted || cited || in.past {
-		in.beside()
-		return nil
+		return in.beside()
 	}
 	return in.atEnd()
 }
@@ -248,7 +247,7 @@ func (in *incoming) relayTo() storage.Servers {
 }
 
 // beside writes the event outside the live timeline.
-func (in *incoming) beside() {
+func (in *incoming) beside() error {
 	in.server.events.put(in.event)
 	if in.outlier {
 		in.write = append(in.write, storage.PlaceEvent{Event: in.event})
@@ -256,6 +255,10 @@ func (in *incoming) beside() {
 		in.write = append(in.write, in.event)
 	}
 	in.positions = max(in.positions, 1)
+	if in.event.Status != storage.Accepted {
+		return nil
+	}
+	return in.redactions()
 }
 
 // atEnd makes the event a forward extremity in the place of those it follows,
@@ -286,10 +289,15 @@ func (in *incoming) atEnd() error {
 	if err := in.moveTo(root); err != nil {
 		return err
 	}
-	if err := in.applyRedaction(e); err != nil {
+	return in.redactions()
+}
+
+// redactions applies the event if it is a redaction, and those of it.
+func (in *incoming) redactions() error {
+	if err := in.applyRedaction(in.event); err != nil {
 		return err
 	}
-	return in.redactedAlready(e)
+	return in.redactedAlready(in.event)
 }
 
 // redactedAlready applies a redaction that arrived before its target.
@@ -309,6 +317,9 @@ func (in *incoming) redactedAlready(e *storage.Event) error {
 		if may {
 			e.PDU, e.RedactedBy = e.PDU.Redact(), redaction.NID
 			e.RelType, e.RelTo, e.Flags = "", "", 0
+			if in.outlier {
+				in.write = append(in.write, &storage.Redaction{NID: e.NID, By: e.RedactedBy, Form: e.PDU})
+			}
 			return nil
 		}
 	}
