@@ -115,6 +115,9 @@ func (d *demo) prepare(ctx context.Context) error {
 	if entries, err := os.ReadDir(d.dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%s is not empty: give an empty folder with --dir", d.dir)
 	}
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return err
+	}
 	ca, err := newAuthority(d.dir)
 	if err != nil {
 		return err
