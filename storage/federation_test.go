@@ -152,14 +152,17 @@ func TestStaged(t *testing.T) {
 			t.Errorf("staged is %+v, %v", page, err)
 		}
 		for origin, want := range map[string]bool{"a": true, "b": true, "c": false} {
-			if has, err := db.Latest().HasStaged(ctx, 1, origin); err != nil || has != want {
+			if has, err := db.Latest().HasStaged(ctx, 1, origin, 2); err != nil || has != want {
 				t.Errorf("%s has staged: %v, %v", origin, has, err)
 			}
+		}
+		if has, err := db.Latest().HasStaged(ctx, 1, "b", 1); err != nil || has {
+			t.Errorf("b has staged what was not tried yet: %v, %v", has, err)
 		}
 		if err := db.Stage(ctx, storage.NoStaged{StagedEvent: last}); err != nil {
 			t.Fatal(err)
 		}
-		if has, err := db.Latest().HasStaged(ctx, 1, "b"); err != nil || has {
+		if has, err := db.Latest().HasStaged(ctx, 1, "b", 2); err != nil || has {
 			t.Errorf("b has staged after all: %v, %v", has, err)
 		}
 	})

@@ -35,7 +35,7 @@ const (
 		WHERE g.room = $1 AND (g.pos, g.num) > ($2, $3) ORDER BY g.pos, g.num LIMIT $4`
 	selectStagedRooms = `SELECT room, MIN(retry_at) FROM staged GROUP BY room`
 	selectStagedSize  = `SELECT COUNT(*), CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM staged WHERE origin = (SELECT nid FROM server_name WHERE name = $1)`
-	selectHasStaged   = `SELECT EXISTS (SELECT 1 FROM staged WHERE room = $1 AND origin = (SELECT nid FROM server_name WHERE name = $2))`
+	selectHasStaged   = `SELECT EXISTS (SELECT 1 FROM staged WHERE room = $1 AND origin = (SELECT nid FROM server_name WHERE name = $2) AND attempts < $3)`
 )
 
 func (s *StagedEvent) write(w *writer) {
@@ -90,9 +90,10 @@ func (v *View) StagedSize(ctx context.Context, origin string) (events, bytes int
 	return events, bytes, err
 }
 
-// HasStaged reports whether events of a room wait that one server sent.
-func (v *View) HasStaged(ctx context.Context, room RoomNID, origin string) (has bool, err error) {
-	_, err = one(ctx, v.q, selectHasStaged, []any{int64(room), origin}, &has)
+// HasStaged reports whether events of a room wait that one server sent and that
+// were tried less often than attempts.
+func (v *View) HasStaged(ctx context.Context, room RoomNID, origin string, attempts int64) (has bool, err error) {
+	_, err = one(ctx, v.q, selectHasStaged, []any{int64(room), origin, attempts}, &has)
 	return has, err
 }
 

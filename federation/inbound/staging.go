@@ -16,6 +16,10 @@ const (
 	lastRetry = time.Hour
 	// stagedFor is how long an event is tried before it is given up.
 	stagedFor = 3 * 24 * time.Hour
+	// heldUpAttempts is how often an event is tried before what its peer sent
+	// after it is let pass: one that can never be processed, because a third
+	// server hides its keys, say, must not part two others for days.
+	heldUpAttempts = 5
 	// stagedPatience bounds one attempt at a staged event, which may fetch much.
 	stagedPatience = 2 * time.Minute
 	stagedLease    = stagedPatience + time.Minute
@@ -112,7 +116,7 @@ func (s *Server) waits(ctx context.Context, room storage.RoomNID, origin string)
 	if !s.staging.has(room) {
 		return false, nil
 	}
-	return s.o.DB.Latest().HasStaged(ctx, room, origin)
+	return s.o.DB.Latest().HasStaged(ctx, room, origin, heldUpAttempts)
 }
 
 // stage keeps events durably until they can be processed. The error is of kind
@@ -271,7 +275,7 @@ func (d *drainage) one(ctx context.Context, e *storage.StagedEvent) error {
 		return nil
 	}
 	if retry := time.UnixMilli(e.RetryAt); retry.After(now) {
-		d.wait(e.Origin, retry)
+		d.wait(e, retry)
 		return nil
 	}
 	err := d.process(ctx, e)
@@ -280,7 +284,7 @@ func (d *drainage) one(ctx context.Context, e *storage.StagedEvent) error {
 	}
 	if err != nil && transient(err) && now.Sub(time.UnixMilli(e.At)) < stagedFor {
 		retry := now.Add(s.pause(e.Attempts))
-		d.wait(e.Origin, retry)
+		d.wait(e, retry)
 		return s.o.DB.Stage(ctx, storage.RetryStaged{StagedEvent: e, RetryAt: retry.UnixMilli()})
 	}
 	switch {
@@ -296,8 +300,12 @@ func (d *drainage) one(ctx context.Context, e *storage.StagedEvent) error {
 	return s.o.DB.Stage(ctx, storage.NoStaged{StagedEvent: e})
 }
 
-func (d *drainage) wait(origin string, until time.Time) {
-	d.blocked[origin] = true
+// wait notes when an event is due. What its peer sent after it waits too, for
+// the first few times.
+func (d *drainage) wait(e *storage.StagedEvent, until time.Time) {
+	if e.Attempts < heldUpAttempts {
+		d.blocked[e.Origin] = true
+	}
 	if d.due.IsZero() || until.Before(d.due) {
 		d.due = until
 	}

@@ -116,6 +116,18 @@ func TestStagingHoldsUpItsOriginOnly(t *testing.T) {
 	})
 }
 
+// An event that nobody can ever make sense of holds up its origin for a while,
+// and not for good.
+func TestHopelessEventIsOvertaken(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		m := meet(w, "12", nil)
+		m.peer.send(m.agency, "t1", raws(m.says("missing", "second")[1]))
+		other := m.peer.message(m.agency, m.room, m.user, "other", m.join.Ref())
+		m.peer.send(m.agency, "t2", raws(other))
+		m.hears(m.room, other.ID())
+	})
+}
+
 // The stage is bounded for each peer: beyond, it is told to come back later,
 // and nothing is dropped in silence.
 func TestFullStage(t *testing.T) {
