@@ -9,7 +9,6 @@ import (
 
 	"entente/federation/client"
 	"entente/internal/fault"
-	"entente/roomserver/auth"
 	"entente/roomserver/event"
 	"entente/roomserver/state"
 	"entente/storage"
@@ -199,11 +198,11 @@ func (in *incoming) arrive(j *arrival) error {
 		if in.room.rules.RoomIDIsCreateHash {
 			pdu = create.PDU
 		}
-		if err := allowedByAuthEvents(j.join, authEvents, pdu); err != nil {
+		if err := in.room.allowedByAuthEvents(j.join, authEvents, pdu); err != nil {
 			return err
 		}
 	}
-	if err := auth.Check(j.join, in.room.lookup(in.ctx, before)); err != nil {
+	if err := in.room.checker.Check(j.join, in.room.lookup(in.ctx, before)); err != nil {
 		return err
 	}
 	return in.takeOver(entries)

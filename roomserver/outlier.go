@@ -141,7 +141,7 @@ func (b *outlierBatch) one(nid event.NID, pdu *event.PDU, stored map[event.Key]b
 	for _, a := range authEvents {
 		e.Auth = append(e.Auth, a.NID)
 	}
-	if err := allowedByAuthEvents(pdu, authEvents, b.create()); err != nil {
+	if err := b.room.allowedByAuthEvents(pdu, authEvents, b.create()); err != nil {
 		e.Status, e.Reason = storage.Rejected, err.Error()
 	}
 	describeContent(e)
@@ -185,10 +185,11 @@ func (b *outlierBatch) create() *event.PDU {
 func (r *room) createID() id.EventID { return id.EventID("$" + string(r.info.ID[1:])) }
 
 // allowedByAuthEvents checks an event against the events that it cites. In
-// room version 12 those do not include the create event, which is given.
+// room version 12 those do not include the create event, which is given. The
+// caller holds the room.
 //
 // Spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
-func allowedByAuthEvents(pdu *event.PDU, authEvents []*storage.Event, create *event.PDU) error {
+func (r *room) allowedByAuthEvents(pdu *event.PDU, authEvents []*storage.Event, create *event.PDU) error {
 	cited := make([]*event.PDU, len(authEvents))
 	state := make(map[event.Key]*event.PDU, len(authEvents)+1)
 	rejected := map[*event.PDU]bool{}
@@ -204,7 +205,7 @@ func allowedByAuthEvents(pdu *event.PDU, authEvents []*storage.Event, create *ev
 	if err := auth.CheckAuthEvents(pdu, cited, func(e *event.PDU) bool { return rejected[e] }); err != nil {
 		return err
 	}
-	return auth.Check(pdu, func(key event.Key) (*event.PDU, error) { return state[key], nil })
+	return r.checker.Check(pdu, func(key event.Key) (*event.PDU, error) { return state[key], nil })
 }
 
 // inAuthOrder sorts events so that each comes after the events it cites, as

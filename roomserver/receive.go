@@ -167,11 +167,11 @@ func (in *incoming) judge() error {
 		fails storage.Status
 		check func() error
 	}{
-		{storage.Rejected, func() error { return allowedByAuthEvents(pdu, in.authEvents, createPDU) }},
-		{storage.Rejected, func() error { return auth.Check(pdu, in.room.lookup(in.ctx, in.event.Before)) }},
-		{storage.SoftFailed, func() error { return auth.Check(pdu, in.room.lookup(in.ctx, in.head.Root)) }},
+		{storage.Rejected, func() error { return in.room.allowedByAuthEvents(pdu, in.authEvents, createPDU) }},
+		{storage.Rejected, func() error { return in.room.checker.Check(pdu, in.room.lookup(in.ctx, in.event.Before)) }},
+		{storage.SoftFailed, func() error { return in.room.checker.Check(pdu, in.room.lookup(in.ctx, in.head.Root)) }},
 	}
-	if in.past {
+	if in.past || in.event.Before == in.head.Root {
 		checks = checks[:len(checks)-1]
 	}
 	if create != nil && pdu.Type() == typeCreate && pdu.ID() != create.PDU.ID() {

@@ -48,6 +48,7 @@ type room struct {
 	// guarded by held
 	head       *head                      // where the room will stand when all that is under way is committed; nil: not read
 	last       *storage.Ticket            // the commit that was enqueued last
+	checker    auth.Checker               // keeps parsed power levels
 	nextKey    int64                      // the next number of a state key
 	generation int                        // counts how often head was thrown away
 	keys       map[event.Key]state.KeyNum // numbered by what is under way
