@@ -214,20 +214,27 @@ func (s *Server) accept(ctx context.Context, a accepted) (*storage.Event, error)
 		if err != nil {
 			return err
 		}
-		found, err := s.eventsByID(ctx, r.info, []id.EventID{pdu.ID()})
-		if err != nil {
-			return err
-		}
-		if out = found[pdu.ID()]; out == nil || out.Status != storage.Accepted {
-			reason := "it was not kept"
-			if out != nil {
-				reason = out.Reason
-			}
-			return fault.New(fault.Forbidden, "The %s is not allowed: %s", a.membership, reason)
-		}
-		return nil
+		out, err = s.kept(ctx, r, pdu, a.membership)
+		return err
 	})
 	return out, err
+}
+
+// kept finds an event that was let in, and answers why if it was not accepted.
+func (s *Server) kept(ctx context.Context, r *room, pdu *event.PDU, membership string) (*storage.Event, error) {
+	found, err := s.eventsByID(ctx, r.info, []id.EventID{pdu.ID()})
+	if err != nil {
+		return nil, err
+	}
+	e := found[pdu.ID()]
+	if e == nil || e.Status != storage.Accepted {
+		reason := "it was not kept"
+		if e != nil {
+			reason = e.Reason
+		}
+		return nil, fault.New(fault.Forbidden, "The %s is not allowed: %s", membership, reason)
+	}
+	return e, nil
 }
 
 // vouch refuses a join that names a local user as who authorises it, of a user

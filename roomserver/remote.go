@@ -1,9 +1,11 @@
 package roomserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"entente/federation/client"
@@ -73,9 +75,6 @@ func (s *Server) makeMembership(ctx context.Context, req MemberRequest, membersh
 	if !ok {
 		return nil, fault.New(fault.UnsupportedVersion, "The room is of version %q, which this server does not speak", t.Version)
 	}
-	if known, err := s.Info(ctx, req.Room); err == nil && known.Version != t.Version {
-		return nil, fault.New(fault.Unreachable, "The other server says that the room is of another version")
-	}
 	draft, err := event.ParseTemplate(rules, t.Event, event.Expected{Room: req.Room, User: req.Target, Membership: membership})
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unreachable, "The other server's answer cannot be used")
@@ -95,8 +94,29 @@ func (s *Server) makeMembership(ctx context.Context, req MemberRequest, membersh
 	if h.pdu, err = draft.Build(rules, s.sign()); err != nil {
 		return nil, err
 	}
-	h.info, err = s.db.AddRoom(ctx, req.Room, t.Version)
+	h.info, err = s.addRoom(ctx, req.Room, t.Version)
 	return h, err
+}
+
+// addRoom notes a room that another server told us of. Its version is that
+// server's word, and corrects an earlier one, unless we know it from having
+// been in the room.
+func (s *Server) addRoom(ctx context.Context, roomID id.RoomID, version event.Version) (*storage.RoomInfo, error) {
+	info, err := s.db.AddRoom(ctx, roomID, version)
+	if err != nil {
+		return nil, err
+	}
+	if info.Version != version {
+		return nil, fault.New(fault.InvalidParam, "The room is of version %s, not %s", info.Version, version)
+	}
+	if known, ok := s.infos.Get(roomID); ok && known.Version != version {
+		s.infos.Remove(roomID)
+		s.byNID.Remove(info.NID)
+		s.mu.Lock()
+		delete(s.rooms, info.NID)
+		s.mu.Unlock()
+	}
+	return info, nil
 }
 
 // leaveRemote refuses an invite, or takes back a knock, through a server that
@@ -142,7 +162,24 @@ func (s *Server) outside(ctx context.Context, pdu *event.PDU, m *storage.Member)
 	if m.Stripped == nil && pdu != nil {
 		m.Stripped = append(pdu.AppendStripped([]byte{'['}), ']')
 	}
-	_, err = s.db.Commit(ctx, storage.Commit{Positions: 1, Touch: []storage.Subject{touched}, Write: []storage.Row{m.At(0)}})
+	var version event.NID
+	h, err := s.db.Latest().Head(ctx, m.Room)
+	if err != nil {
+		return err
+	}
+	if h != nil {
+		version = h.Version
+	}
+	if joined, err := s.db.Latest().HasLocalMember(ctx, m.Room); err != nil || joined {
+		return cmp.Or(err, error(fault.New(fault.Unavailable, "This server has just joined the room; try again")))
+	}
+	_, err = s.db.Commit(ctx, storage.Commit{
+		Positions: 1, Expect: []storage.Precondition{storage.RoomHead(m.Room, version)},
+		Touch: []storage.Subject{touched}, Write: []storage.Row{m.At(0)},
+	})
+	if errors.Is(err, storage.ErrConflict) {
+		return fault.Wrap(err, fault.Unavailable, "The room is changing; try again")
+	}
 	return err
 }
 
@@ -199,6 +236,10 @@ func (s *Server) inviteRemote(ctx context.Context, req MemberRequest) error {
 			p.relay = true
 			return p.receive(signed, noClaim)
 		})
+		if err != nil {
+			return err
+		}
+		_, err = s.kept(ctx, r, signed, "invite")
 		return err
 	})
 }
@@ -297,7 +338,7 @@ func (s *Server) ReceiveInvite(ctx context.Context, origin string, version event
 		}
 	}
 	signed := pdu.WithSignature(s.sign())
-	info, err := s.db.AddRoom(ctx, pdu.RoomID(), version)
+	info, err := s.addRoom(ctx, pdu.RoomID(), version)
 	if err != nil {
 		return nil, err
 	}

@@ -34,9 +34,11 @@ type Commit struct {
 	Attachment any
 }
 
-// MaxRows bounds a clocked commit: an update is a cluster-wide mutex, hence
-// small. What is larger is staged by unclocked commits first.
-const MaxRows = 1000
+// MaxRows bounds a clocked commit: an update is a cluster-wide mutex. Nearly
+// all have a few rows; what is known to be large is staged by unclocked commits
+// first. The bound leaves room for what cannot be: a long fork that changes
+// thousands of memberships at once when it is merged.
+const MaxRows = 50_000
 
 // Row is something to write. Rows are defined beside the table they write.
 type Row interface {

@@ -98,10 +98,10 @@ func (c *committer) next() []*Ticket {
 // run writes a group; when something other than a precondition fails, each
 // member gets a transaction of its own, so that one cannot fail the others.
 func (c *committer) run(ctx context.Context, group []*Ticket) {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
 	start := time.Now()
-	entry, err := c.write(ctx, group)
+	bounded, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	entry, err := c.write(bounded, group)
 	if err != nil && len(group) > 1 {
 		c.log.Warn("a group of commits failed, writing its members singly", "members", len(group), "error", err)
 		for _, t := range group {

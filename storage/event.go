@@ -104,7 +104,7 @@ const (
 	// placeEvent gives an outlier its place in the room.
 	placeEvent = `UPDATE event SET pos = $2, status = $3, top = $4, before_root = $5, after_root = $6, prev = $7, replaces = $8,
 		flags = $9, dests = $10, reason = $11, depth = $12 WHERE nid = $1`
-	selectRedaction = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND redacts = $2 AND status = 1 ORDER BY nid LIMIT 10`
+	selectRedaction = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND redacts = $2 AND status = 1 ORDER BY nid LIMIT 100`
 	markRedacted    = `UPDATE event SET redacted_by = $2, json = $3, rel_type = NULL, rel_to = NULL WHERE nid = $1`
 	setEventRoots   = `UPDATE event SET before_root = $2, after_root = $3 WHERE nid = $1`
 	selectEventsNID = `SELECT ` + eventColumns + ` FROM event WHERE room = $1 AND nid = ANY($2)`

@@ -26,7 +26,8 @@ type RoomInfo struct {
 }
 
 const (
-	insertRoom   = `INSERT INTO room (nid, room_id, version) VALUES ($1, $2, $3) ON CONFLICT (room_id) DO NOTHING`
+	insertRoom = `INSERT INTO room (nid, room_id, version) VALUES ($1, $2, $3) ON CONFLICT (room_id) DO UPDATE SET version = excluded.version
+		WHERE NOT EXISTS (SELECT 1 FROM room_head h WHERE h.room = room.nid)`
 	selectRoom   = `SELECT nid, room_id, version, published FROM room WHERE room_id = $1`
 	selectRooms  = `SELECT nid, room_id, version, published FROM room WHERE nid = ANY($1)`
 	publishRoom  = `UPDATE room SET published = $2 WHERE nid = $1`
@@ -67,7 +68,9 @@ func (v *View) roomList(ctx context.Context, sql string, args ...any) (out []*Ro
 	return out, err
 }
 
-// AddRoom numbers a room that this server has now heard of, or finds it.
+// AddRoom numbers a room that this server has now heard of, or finds it. What
+// was said of the version of a room that this server was never in is corrected:
+// whoever said it may have been wrong, or lied.
 func (db *DB) AddRoom(ctx context.Context, room id.RoomID, version event.Version) (*RoomInfo, error) {
 	n, err := db.allocate(ctx, "room", 1)
 	if err != nil {
