@@ -12,11 +12,11 @@ const (
 	// paceTime is between two answers to one reader, and what busy is measured
 	// over.
 	paceTime = 10 * time.Millisecond
-	// paceAnswers is how many answers in that time make a server busy.
+	// paceAnswers is how many readers answered in that time make a server busy.
 	paceAnswers = 8
 )
 
-// pace counts answers.
+// pace counts the readers that are answered.
 type pace struct {
 	start           time.Time // of the current count
 	answers, before int       // in this paceTime, and in the one before
@@ -64,10 +64,13 @@ func (s *Server) pause(ctx context.Context, r *reader) error {
 	return nil
 }
 
-// answeredLocked notes that a reader is answered.
+// answeredLocked notes that a reader is answered. A reader counts once in a
+// time: one that asks again and again does not make a server busy.
 func (s *Server) answeredLocked(r *reader) {
 	now := s.now()
 	s.pace.turn(now)
-	s.pace.answers++
+	if r.answered.Before(s.pace.start) {
+		s.pace.answers++
+	}
 	r.answered = now
 }
