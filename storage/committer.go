@@ -191,6 +191,7 @@ func (g *groupWrite) statements(first Position) ([]statement, error) {
 	g.first = first
 	next := first
 	var out []statement
+	heads := map[int64]statement{} // of rooms: the last one of the group is where the room stands
 	entry := &LogEntry{First: first, Last: g.last(), Prev: g.prev, Own: true}
 	for _, t := range g.group {
 		t.first, t.last = next, next+Position(t.commit.Positions)-1
@@ -199,6 +200,10 @@ func (g *groupWrite) statements(first Position) ([]statement, error) {
 			continue
 		}
 		for _, s := range t.written {
+			if s.sql == upsertHead {
+				heads[s.args[0].(int64)] = s.at(t.first)
+				continue
+			}
 			out = append(out, s.at(t.first))
 		}
 		for _, a := range t.commit.Audit {
@@ -209,6 +214,9 @@ func (g *groupWrite) statements(first Position) ([]statement, error) {
 				First: t.first, Last: t.last, Touched: t.commit.Touch, Attachment: t.commit.Attachment,
 			})
 		}
+	}
+	for _, head := range heads {
+		out = append(out, head)
 	}
 	if len(entry.Commits) > 0 {
 		g.entry = entry
