@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -315,8 +316,9 @@ func TestBackoffPersists(t *testing.T) {
 		r := newRoom(t, db)
 		var mu sync.Mutex
 		now := time.Now()
+		failed := make(failures, 10)
 		clock := func(o *sender.Options) {
-			o.FirstBackoff, o.LongestBackoff = time.Hour, time.Hour
+			o.FirstBackoff, o.LongestBackoff, o.Log = time.Hour, time.Hour, slog.New(failed)
 			o.Now = func() time.Time {
 				mu.Lock()
 				defer mu.Unlock()
@@ -326,7 +328,7 @@ func TestBackoffPersists(t *testing.T) {
 		n.set("a", errDown)
 		_, stop := start(t, db, n, clock)
 		r.send("0", "a")
-		n.wait(t, "an attempt", func() bool { return len(n.sent["a"]) == 1 })
+		<-failed
 		stop()
 		row, err := db.Latest().Destination(t.Context(), "a")
 		if err != nil || row == nil || row.Failures != 1 || row.RetryAt == 0 || row.Cursor >= row.Newest {
@@ -344,9 +346,34 @@ func TestBackoffPersists(t *testing.T) {
 			t.Error("A restart forgets the backoff.")
 		}
 		n.mu.Unlock()
-		s.Wake("a")
+		calls := time.NewTicker(time.Millisecond) // a peer that is up again calls more than once
+		defer calls.Stop()
+		called, enough := context.WithCancel(t.Context())
+		var caller sync.WaitGroup
+		caller.Go(func() {
+			for called.Err() == nil {
+				<-calls.C
+				s.Wake("a")
+			}
+		})
 		n.has(t, "a", "0")
+		enough()
+		caller.Wait()
 	})
+}
+
+// failures is a log that tells of each failure to reach a server, once the
+// sender has taken note of it.
+type failures chan struct{}
+
+func (failures) Enabled(context.Context, slog.Level) bool { return true }
+func (f failures) WithAttrs([]slog.Attr) slog.Handler     { return f }
+func (f failures) WithGroup(string) slog.Handler          { return f }
+func (f failures) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "a server could not be reached" {
+		f <- struct{}{}
+	}
+	return nil
 }
 
 // While a destination is forbidden nothing leaves, what is under way is cut
