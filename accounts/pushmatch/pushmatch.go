@@ -129,10 +129,10 @@ func compile(c *pushrules.PushCondition) condition {
 	case pushrules.KindEventMatch:
 		return eventMatch(c.Key, c.Pattern)
 	case pushrules.KindEventPropertyIs:
-		path, want := splitPath(c.Key), encode(c.Value)
+		path, want := SplitPath(c.Key), encode(c.Value)
 		return condition{cost: 2, holds: func(e *event.PDU, _ Room) (bool, error) { return want != "" && string(property(e, path)) == want, nil }}
 	case pushrules.KindEventPropertyContains:
-		path, want := splitPath(c.Key), encode(c.Value)
+		path, want := SplitPath(c.Key), encode(c.Value)
 		return condition{cost: 2, holds: func(e *event.PDU, _ Room) (bool, error) { return contains(property(e, path), want), nil }}
 	case pushrules.KindContainsDisplayName:
 		return condition{cost: 4, holds: containsDisplayName}
@@ -153,7 +153,7 @@ func compile(c *pushrules.PushCondition) condition {
 //
 // Spec: client-server-api/#conditions-1
 func eventMatch(key, pattern string) condition {
-	path := splitPath(key)
+	path := SplitPath(key)
 	if key != "content.body" && !strings.ContainsAny(pattern, "*?") {
 		return condition{cost: 1, holds: func(e *event.PDU, _ Room) (bool, error) {
 			text, ok := textOf(e, path)
@@ -258,11 +258,11 @@ func encode(v any) string {
 	return string(event.Value(canonical).Get("v"))
 }
 
-// splitPath splits a path at its dots; a backslash takes the next dot or
+// SplitPath splits a path at its dots; a backslash takes the next dot or
 // backslash for what it is.
 //
 // Spec: appendices/#dot-separated-property-paths
-func splitPath(path string) []string {
+func SplitPath(path string) []string {
 	var out []string
 	var part []byte
 	for i := 0; i < len(path); i++ {

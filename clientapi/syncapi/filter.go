@@ -3,6 +3,7 @@ package syncapi
 import (
 	"context"
 	"encoding/json"
+	"entente/accounts/pushmatch"
 	"slices"
 
 	"entente/accounts"
@@ -115,7 +116,7 @@ func admits(f *filter.Room, typ string, sender id.UserID) bool {
 func appendFields(dst []byte, e []byte, fields []string) []byte {
 	tree := fieldTree{}
 	for _, f := range fields {
-		tree.add(splitPath(f))
+		tree.add(pushmatch.SplitPath(f))
 	}
 	// What clients need to make anything of an event is always there.
 	for _, always := range []string{"event_id", "type", "sender", "origin_server_ts", "state_key"} {
@@ -168,23 +169,4 @@ func (t fieldTree) append(dst []byte, v event.Value) []byte {
 		dst = sub.append(dst, member)
 	}
 	return append(dst, '}')
-}
-
-// splitPath splits a path at its dots; a backslash takes the next dot or
-// backslash for what it is.
-func splitPath(path string) []string {
-	var out []string
-	var part []byte
-	for i := 0; i < len(path); i++ {
-		switch {
-		case path[i] == '\\' && i+1 < len(path) && (path[i+1] == '.' || path[i+1] == '\\'):
-			i++
-			part = append(part, path[i])
-		case path[i] == '.':
-			out, part = append(out, string(part)), nil
-		default:
-			part = append(part, path[i])
-		}
-	}
-	return append(out, string(part))
 }
